@@ -1,0 +1,1 @@
+"""Pure functions: frames and numbers in, results out."""

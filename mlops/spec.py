@@ -1,0 +1,170 @@
+"""ModelSpec: the typed form of ``deployments/models/<model>.yaml``."""
+
+import hashlib
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mlops.core.schema import Schema
+
+
+class SpecError(ValueError):
+    """A model spec is missing or cannot be used."""
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the spec: immutable, and a misspelt key is an error."""
+
+
+class Candidate(_Part, frozen=True):
+    """One estimator to try: its short name, kind and scikit-learn parameters."""
+
+    name: str
+    estimator: Literal["decision_tree", "random_forest", "hist_gradient_boosting", "logistic_regression", "voting"]
+    params: dict[str, Any] = {}
+    members: tuple[str, ...] = ()
+    """For ``voting``: names of the candidates whose probabilities are averaged."""
+
+
+class Split(_Part, frozen=True):
+    """How rows are held out: at random with a seed, or the latest by event time."""
+
+    method: Literal["random", "time"]
+    test: float
+    """Share of the rows held out, between 0 and 1."""
+    seed: int = 0
+
+
+class Training(_Part, frozen=True):
+    """What to train on and what to try."""
+
+    metric: Literal["accuracy", "log_loss", "roc_auc"]
+    """The best candidate has the best holdout value of this."""
+    split: Split
+    candidates: tuple[Candidate, ...]
+    window_days: int | None = None
+    """Train on the rows of the latest days of event time; none: on all rows."""
+
+
+class Gates(_Part, frozen=True):
+    """What a challenger must pass; ``min_*`` and ``max_*`` bound its holdout metrics."""
+
+    min_rows: int = 30
+    """Holdout rows below which no comparison is made."""
+    min_accuracy: float | None = None
+    min_roc_auc: float | None = None
+    max_log_loss: float | None = None
+    margin: float = 0.0
+    """How much worse than the champion the challenger's metric may be."""
+    min_onnx_agreement: float = 0.999
+    """Share of holdout rows on which the served form must answer as the trained one."""
+
+
+class Golden(_Part, frozen=True):
+    """A record with a known answer, asked in every smoke test."""
+
+    record: dict[str, Any]
+    expect: str | None = None
+    """The class expected; none: any class of the target."""
+
+
+class Release(_Part, frozen=True):
+    """How a challenger reaches production."""
+
+    approval: Literal["required", "automatic"] = "required"
+    approval_hours: float = 72.0
+    latency_ms: float = 250.0
+    """Upper bound for the median answer to one record in the smoke test."""
+    golden: tuple[Golden, ...] = ()
+
+
+class Drift(_Part, frozen=True):
+    """The policy of the drift verdict."""
+
+    window_days: float = 1.0
+    """Length of a window, in days of event time (of request time without a time column)."""
+    start: datetime | None = None
+    """A moment at which a window begins; unless given they begin on Mondays, 00:00 UTC."""
+    min_rows: int = 100
+    """Rows, and labelled rows, below which a window is ``wait``."""
+    false_alarm_rate: float = 0.01
+    """Error budget of one window over all its input tests."""
+    max_excess_loss: float = 0.02
+    """Log loss above the reference's, after calibration, that is worth a retrain (nats a row)."""
+    agree: int = 2
+    """So many of the last ``of`` windows must be worse before the verdict is ``retrain``."""
+    of: int = 3
+    cooldown_windows: int = 2
+    """Windows after a retrain verdict in which no other one is given."""
+
+
+class ModelSpec(_Part, frozen=True):
+    """All that differs between models."""
+
+    name: str
+    description: str
+    data: Schema
+    training: Training
+    gates: Gates = Gates()
+    release: Release = Release()
+    drift: Drift = Drift()
+    serving_format: Literal["onnx", "joblib"] = "onnx"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", self.name):
+            raise ValueError(f"name {self.name!r}: use lower-case letters, digits and dashes, 40 at most")
+        if not 0 < self.training.split.test < 1:
+            raise ValueError(f"training.split.test is {self.training.split.test}; it must lie between 0 and 1")
+        if self.training.split.method == "time" and self.data.time is None:
+            raise ValueError("training.split.method is 'time', but data declares no column of type time")
+        if self.training.window_days is not None and self.data.time is None:
+            raise ValueError("training.window_days is set, but data declares no column of type time")
+        names = [candidate.name for candidate in self.training.candidates]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("training.candidates needs one or more candidates with different names")
+        for candidate in self.training.candidates:
+            if unknown := sorted(set(candidate.members) - set(names)):
+                raise ValueError(f"candidate {candidate.name!r} has unknown members: {', '.join(unknown)}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the spec's canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def parse(text: bytes, source: str = "spec") -> ModelSpec:
+    """Parse a spec from YAML.
+
+    Raises:
+        SpecError: the text is not YAML or not a spec; the message names the source and the field.
+    """
+    try:
+        return msgspec.yaml.decode(text, type=ModelSpec)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise SpecError(f"{source}: {error}") from None
+
+
+def load(models_dir: Path, model: str) -> ModelSpec:
+    """Read the spec of one model.
+
+    Raises:
+        SpecError: there is no such spec (the message lists those there are), it is invalid,
+            or its name differs from its file's.
+    """
+    file = models_dir / f"{model}.yaml"
+    if not file.is_file():
+        raise SpecError(
+            f"no spec for model {model!r} in {models_dir}; there are: {', '.join(names(models_dir)) or 'none'}"
+        )
+    spec = parse(file.read_bytes(), str(file))
+    if spec.name != model:
+        raise SpecError(f"{file}: name is {spec.name!r}; it must equal the file's name")
+    return spec
+
+
+def names(models_dir: Path) -> list[str]:
+    """List the models that have a spec, sorted."""
+    return sorted(file.stem for file in models_dir.glob("*.yaml"))
