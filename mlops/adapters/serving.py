@@ -1,0 +1,68 @@
+"""Serving states in the store, changed only by conditional puts, and the wait for services to follow."""
+
+import time
+from typing import NamedTuple
+
+import msgspec
+
+from mlops.adapters.scoring_client import ScoringClient
+from mlops.adapters.store import NotFound, Store
+from mlops.core.serving import Served, ServingState, state_key
+
+POLL_SECONDS = 0.2
+
+
+class NotServed(Exception):
+    """A scoring service did not take a generation; the message says its reason."""
+
+
+class Found(NamedTuple):
+    """A serving state and the tag under which it may be replaced."""
+
+    state: ServingState
+    etag: str
+
+
+def read_state(store: Store, model: str, environment: str) -> Found | None:
+    """The serving state of an environment, if it has one."""
+    try:
+        data, etag = store.get_with_etag(state_key(model, environment))
+    except NotFound:
+        return None
+    return Found(msgspec.json.decode(data, type=ServingState), etag)
+
+
+def write_state(
+    store: Store, model: str, environment: str, champion: Served, release: str, expected: Found | None
+) -> Found:
+    """Let a bundle answer in an environment, as the generation after the expected one.
+
+    Raises:
+        Conflict: the state is no longer the expected one; nothing was written.
+    """
+    generation = expected.state.generation + 1 if expected else 1
+    state = ServingState(generation=generation, champion=champion, release=release)
+    data, key = msgspec.json.encode(state), state_key(model, environment)
+    etag = store.put_if_match(key, data, expected.etag) if expected else store.put_if_absent(key, data)
+    return Found(state, etag)
+
+
+def wait_until_served(url: str, generation: int, timeout: float = 30.0) -> None:
+    """Wait until the service at a URL answers with a generation or a later one.
+
+    Raises:
+        NotServed: it reports that it cannot load it, or does not get there within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    with ScoringClient(url, timeout=5.0) as client:
+        while True:
+            ready = client.ready()
+            if (ready.get("generation") or 0) >= generation:
+                return
+            error = ready.get("error") or {}
+            if error.get("generation") == generation:
+                raise NotServed(f"{url} cannot serve generation {generation}: {error.get('reason')}")
+            if time.monotonic() > deadline:
+                serves = ready.get("generation", "nothing") if ready else "no answer"
+                raise NotServed(f"{url} serves {serves} {timeout:g} s after generation {generation} was written")
+            time.sleep(POLL_SECONDS)

@@ -1,0 +1,208 @@
+"""Scoring services as processes: one each, on a port of its own, found again whatever was killed."""
+
+import os
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import psutil
+import pytest
+
+from mlops.adapters.services import Service, ServiceError, key_file, open_services
+from mlops.adapters.services.local import LocalServices
+from mlops.adapters.services.ports import Ports
+from mlops.settings import Settings
+
+
+def free_ports() -> int:
+    """A port from which on at least a few are free."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, scoring_port=free_ports())
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[LocalServices]:
+    services = LocalServices(settings)
+    yield services
+    for service in services.recorded():
+        services.remove(service.model, service.environment)
+
+
+@pytest.fixture
+def listener() -> Iterator[Callable[[int], None]]:
+    opened: list[socket.socket] = []
+
+    def listen(port: int) -> None:
+        opened.append(socket.create_server(("127.0.0.1", port)))
+
+    yield listen
+    for each in opened:
+        each.close()
+
+
+def healthy(service: Service) -> bool:
+    try:
+        return bool(httpx.get(f"{service.url}/healthz", trust_env=False).json()["pid"] == service.pid)
+    except httpx.TransportError:
+        return False
+
+
+def test_a_service_is_started_once_and_removed_without_leftovers(settings: Settings, services: LocalServices) -> None:
+    assert services.describe("iris", "uat") == Service(model="iris", environment="uat", url="", status="absent")
+    service = services.ensure("iris", "uat")
+    assert healthy(service)
+    assert service.status == "running"
+    assert services.ensure("iris", "uat") == service == services.describe("iris", "uat")
+    assert services.recorded() == [service]
+    assert service.url in services.logs("iris", "uat")
+    services.remove("iris", "uat")
+    assert not healthy(service)
+    assert not psutil.pid_exists(service.pid or 0)
+    assert services.describe("iris", "uat").status == "absent"
+    assert list((settings.state / "services" / "ports").iterdir()) == []
+    services.remove("iris", "uat")
+
+
+def test_the_key_is_made_once_and_for_this_user_only(settings: Settings, services: LocalServices) -> None:
+    service = services.ensure("iris", "uat")
+    file = key_file(settings, "iris", "uat")
+    key = file.read_text().strip()
+    assert len(key) >= 40
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    headers = {"Authorization": f"Bearer {key}"}
+    assert httpx.post(f"{service.url}/score", json={}, headers=headers, trust_env=False).status_code == 503
+    assert httpx.post(f"{service.url}/score", json={}, trust_env=False).status_code == 401
+    services.remove("iris", "uat")
+    services.ensure("iris", "uat")
+    assert file.read_text().strip() == key
+    assert key not in services.logs("iris", "uat")
+
+
+def test_a_killed_service_comes_back_at_its_address(services: LocalServices) -> None:
+    first = services.ensure("iris", "prod")
+    process = psutil.Process(first.pid)
+    process.kill()
+    process.wait(10)
+    assert services.describe("iris", "prod").status == "stopped"
+    again = services.ensure("iris", "prod")
+    assert (again.url, again.status) == (first.url, "running")
+    assert again.pid != first.pid
+
+
+def test_a_stopped_service_keeps_its_address_from_others(services: LocalServices) -> None:
+    first = services.ensure("iris", "uat")
+    services.stop("iris", "uat")
+    (stopped,) = services.recorded()
+    assert (stopped.url, stopped.status) == (first.url, "stopped")
+    assert services.ensure("iris", "prod").url != first.url
+    assert services.ensure("iris", "uat").url == first.url
+
+
+@pytest.mark.usefixtures("services")
+def test_ensures_at_once_start_one_process_each(settings: Settings) -> None:
+    names = [("iris", "uat"), ("iris", "prod")] * 2
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda name: LocalServices(settings).ensure(*name), names))
+    assert found[0] == found[2]
+    assert found[1] == found[3]
+    assert found[0].url != found[1].url
+    assert all(healthy(service) for service in found)
+
+
+def test_a_taken_port_is_named_with_its_owner_and_the_setting(
+    services: LocalServices, listener: Callable[[int], None]
+) -> None:
+    service = services.ensure("iris", "uat")
+    services.stop("iris", "uat")
+    port = httpx.URL(service.url).port
+    assert port
+    listener(port)
+    with pytest.raises(ServiceError, match=rf"port {port} .* process {os.getpid()} .*MLOPS_SCORING_PORT"):
+        services.ensure("iris", "uat")
+
+
+def test_a_service_that_dies_at_its_start_is_reported_with_its_log(tmp_path: Path) -> None:
+    services = LocalServices(Settings(home=tmp_path, scoring_port=free_ports(), store="ftp://nowhere"))
+    with pytest.raises(ServiceError, match=r"ended at its start(.|\n)*MLOPS_STORE"):
+        services.ensure("iris", "uat")
+    services.remove("iris", "uat")
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_recycled_pid_is_never_ended(settings: Settings, services: LocalServices, alike: bool) -> None:
+    service = services.ensure("iris", "uat")
+    services.stop("iris", "uat")
+    file = settings.state / "services" / "iris-uat.json"
+    record: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+    program = ["-c", "input()", *(["mlops.scoring"] if alike else [])]
+    with psutil.Popen([sys.executable, *program], stdin=-1) as stranger:
+        created = record["created"] - 60 if alike else stranger.create_time()
+        file.write_bytes(msgspec.json.encode(record | {"pid": stranger.pid, "created": created}))
+        assert services.describe("iris", "uat").status == "stopped"
+        services.remove("iris", "uat")
+        assert stranger.is_running()
+        stranger.communicate(b"\n")
+    assert stranger.pid != service.pid
+
+
+def test_a_service_that_ignores_the_signal_is_killed(
+    settings: Settings, services: LocalServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.adapters.services.local.STOP_SECONDS", 0.5)
+    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); input()"
+    with psutil.Popen([sys.executable, "-c", program, "mlops.scoring"], stdin=-1, stdout=-1) as deaf:
+        assert deaf.stdout.readline() == b"deaf\n"
+        record = {"model": "m", "environment": "uat", "port": 1, "pid": deaf.pid, "created": deaf.create_time()}
+        file = settings.state / "services" / "m-uat.json"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(msgspec.json.encode(record))
+        services.remove("m", "uat")
+        assert not deaf.is_running()
+
+
+def test_logs_are_the_last_lines(settings: Settings, services: LocalServices) -> None:
+    assert services.logs("iris", "uat") == ""
+    file = settings.state / "logs" / "iris-uat.log"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(f"line {i}\n" for i in range(500)))
+    assert services.logs("iris", "uat", 2) == "line 498\nline 499"
+
+
+def test_ports_are_claimed_once_and_kept(tmp_path: Path, listener: Callable[[int], None]) -> None:
+    first = free_ports()
+    listener(first)
+    ports = Ports(tmp_path, "127.0.0.1", first)
+    with ThreadPoolExecutor(8) as threads:
+        claimed = list(threads.map(ports.claim, "abcdefgh"))
+    assert len(set(claimed)) == 8
+    assert min(claimed) > first
+    assert [ports.claim(name) for name in "abcdefgh"] == claimed
+    ports.release("a")
+    assert ports.claim("i") == claimed[0] or claimed[0] != min(claimed)
+
+
+def test_a_higher_first_port_moves_a_claim(tmp_path: Path) -> None:
+    first = free_ports()
+    low = Ports(tmp_path, "127.0.0.1", first).claim("a")
+    moved = Ports(tmp_path, "127.0.0.1", low + 1)
+    assert moved.claim("a") > low
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_profiles_are_refused(tmp_path: Path) -> None:
+    assert isinstance(open_services(Settings(home=tmp_path)), LocalServices)
+    with pytest.raises(ServiceError, match="MLOPS_PROFILE"):
+        open_services(Settings(home=tmp_path, profile="azure"))
