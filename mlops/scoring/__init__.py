@@ -1,0 +1,1 @@
+"""The scoring service: the only code in the scoring image besides what it imports."""

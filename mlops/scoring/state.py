@@ -1,0 +1,125 @@
+"""What serves now: follows the serving state and swaps whole generations of models."""
+
+import hashlib
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from mlops.adapters.store import Store
+from mlops.core.serving import Served, ServingState, state_key
+from mlops.scoring.model import Model, load_model
+
+logger = logging.getLogger(__name__)
+POLL_SECONDS = 0.5
+MAX_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One serving state with its models loaded and checked."""
+
+    state: ServingState
+    champion: Model
+    shadow: Model | None
+    canary: Model | None
+
+    def choose(self, request_id: str) -> tuple[str, Served, Model]:
+        """The role, bundle and model that answer a request; the same for each repeat of its id."""
+        if self.canary and self.state.canary and _share(request_id) < self.state.canary_share:
+            return "canary", self.state.canary, self.canary
+        return "champion", self.state.champion, self.champion
+
+
+def _share(request_id: str) -> float:
+    """Map an id to [0, 1), evenly."""
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8], "big") / 2**64
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why the newest serving state does not serve; no generation when it cannot even be read."""
+
+    generation: int | None
+    reason: str
+
+
+class Serving:
+    """Follows the serving state of one model and environment in a thread.
+
+    ``current`` and ``problem`` are replaced as a whole, so a request reads one consistent
+    generation however the state changes meanwhile.
+    """
+
+    def __init__(self, store: Store, model: str, environment: str) -> None:
+        self.current: Generation | None = None
+        self.problem: Problem | None = Problem(None, "starting")
+        self._store = store
+        self._model = model
+        self._key = state_key(model, environment)
+        self._etag: str | None = None
+        self._retry_at = 0.0
+        self._retry_seconds = POLL_SECONDS
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="serving-state", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow the state."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following; what serves stays."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while True:
+            self.poll()
+            if self._stop.wait(POLL_SECONDS):
+                return
+
+    def poll(self) -> None:
+        """Load the state when it is new, or when it failed a while ago; keep the old generation on failure."""
+        generation = None
+        try:
+            etag = self._store.etag(self._key)
+            if etag == self._etag and (self.problem is None or time.monotonic() < self._retry_at):
+                return
+            if etag != self._etag:
+                self._retry_seconds = POLL_SECONDS
+            self._etag = etag
+            if etag is None:
+                self._fail(None, f"there is no serving state {self._key} in the store; release a version first")
+                return
+            state = msgspec.json.decode(self._store.get(self._key), type=ServingState)
+            generation = state.generation
+            self.current = self._load(state)
+        except Exception as error:  # noqa: BLE001 - Whatever is wrong with a bundle or the store, the old generation serves on.
+            self._fail(generation, f"{type(error).__name__}: {error}")
+            return
+        self.problem = None
+        logger.info("generation %d serves: version %s (%s)", generation, state.champion.version, state.champion.digest)
+
+    def _fail(self, generation: int | None, reason: str) -> None:
+        if self.problem is None or self.problem.reason != reason:
+            logger.error("the serving state cannot be taken: %s", reason)
+        self.problem = Problem(generation, reason)
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
+
+    def _load(self, state: ServingState) -> Generation:
+        # Bundles are immutable, so one that is loaded already (a canary on its way up) is kept.
+        loaded = {}
+        if old := self.current:
+            loaded = {model.digest: model for model in (old.champion, old.shadow, old.canary) if model}
+        for served in (state.champion, state.shadow, state.canary):
+            if served and served.digest not in loaded:
+                loaded[served.digest] = load_model(self._store, self._model, served.digest)
+        return Generation(
+            state=state,
+            champion=loaded[state.champion.digest],
+            shadow=loaded[state.shadow.digest] if state.shadow else None,
+            canary=loaded[state.canary.digest] if state.canary else None,
+        )

@@ -1,0 +1,48 @@
+"""Keys come from a file that may be replaced while the service runs."""
+
+from pathlib import Path
+
+from mlops.scoring.keys import KeyFile
+
+
+def test_two_keys_are_valid_at_once_and_no_third(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("old\nnew\nthird\n")
+    keys = KeyFile(file)
+    assert [keys.allows(b"Bearer " + key) for key in (b"old", b"new", b"third", b"", b"ol")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_the_scheme_is_bearer_in_any_case(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("key")
+    keys = KeyFile(file)
+    assert keys.allows(b"bearer key")
+    assert not keys.allows(b"Basic key")
+    assert not keys.allows(b"key")
+    assert not keys.allows(None)
+
+
+def test_a_replaced_file_counts_at_once(tmp_path: Path) -> None:
+    file, draft = tmp_path / "keys", tmp_path / "draft"
+    file.write_text("one")
+    keys = KeyFile(file)
+    assert keys.allows(b"Bearer one")
+    draft.write_text("two")
+    draft.replace(file)
+    assert not keys.allows(b"Bearer one")
+    assert keys.allows(b"Bearer two")
+    file.unlink()
+    assert not keys.allows(b"Bearer two")
+
+
+def test_without_keys_everything_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    assert not KeyFile(file).allows(b"Bearer ")
+    file.write_text("\n\n")
+    assert not KeyFile(file).allows(b"Bearer ")

@@ -1,0 +1,173 @@
+"""A service follows the serving state: whole generations, checked before they answer."""
+
+import json
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from mlops.adapters import bundles
+from mlops.adapters.prediction_log import read_predictions
+from mlops.adapters.store import FolderStore
+from mlops.core.bundle import ServedModel
+from mlops.core.serving import state_key
+
+FLOWER = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
+Files = dict[str, bytes]
+
+
+def with_model(files: Files, **changes: Any) -> Files:
+    """Change a bundle's model.json."""
+    about = msgspec.json.decode(files["model.json"], type=ServedModel)
+    return files | {"model.json": msgspec.json.encode(msgspec.structs.replace(about, **changes))}
+
+
+def test_a_new_generation_answers_without_a_restart(publish: Any, serve: Any, iris: Files, stump: Files) -> None:
+    first = publish(1, iris)
+    service = serve("iris")
+    assert service.ask("/score", FLOWER).json()["model"]["digest"] == first.champion.digest
+    second = publish(2, stump)
+    service.serving.poll()
+    report = service.ask("/readyz").json()
+    assert (report["status"], report["generation"], report["error"]) == ("ready", 2, None)
+    assert report["champion"] == {"digest": second.champion.digest, "version": "1"}
+    assert service.ask("/score", FLOWER).json()["model"]["digest"] == second.champion.digest
+
+
+def test_an_altered_bundle_never_answers(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, stump: Files
+) -> None:
+    publish(1, iris)
+    service = serve("iris")
+    state = publish(2, stump)
+    store.put(f"iris/bundles/{state.champion.digest}/model.onnx", iris["model.onnx"])
+    service.serving.poll()
+    report = service.ask("/readyz")
+    assert (report.status_code, report.json()["generation"]) == (200, 1)
+    assert report.json()["error"]["generation"] == 2
+    assert "altered" in report.json()["error"]["reason"]
+    assert service.ask("/score", FLOWER).status_code == 200
+
+
+def wrong_golden(files: Files) -> Files:
+    about = msgspec.json.decode(files["model.json"], type=ServedModel)
+    return with_model(files, golden=(msgspec.structs.replace(about.golden[0], probabilities=(0.9, 0.1, 0.0)),))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (wrong_golden, "golden record"),
+        (lambda files: with_model(files, layout="columns"), "has the inputs ['features']"),
+        (lambda files: with_model(files, layout="rows"), "unknown layout 'rows'"),
+        (lambda files: with_model(files, format="pickle"), "unknown format 'pickle'"),
+        (lambda files: files | {"model.onnx": b"not a model"}, "Protobuf"),
+        (lambda files: {"model.json": files["model.json"]}, "has no file 'model.onnx'"),
+        (lambda files: files | {"model.json": b'{"model": "iris"}'}, "missing required field"),
+    ],
+)
+def test_a_bundle_that_cannot_serve_is_refused_with_the_reason(
+    publish: Any, serve: Any, iris: Files, change: Any, reason: str
+) -> None:
+    publish(1, change(iris))
+    service = serve("iris")
+    report = service.ask("/readyz")
+    assert report.status_code == 503
+    assert report.json()["champion"] is None
+    assert reason in report.json()["error"]["reason"]
+
+
+def test_another_models_bundle_is_refused(serve: Any, store: FolderStore, iris: Files) -> None:
+    digest = bundles.save(store, "mixed", "a-snapshot", iris)
+    state = {"generation": 1, "champion": {"digest": digest, "version": "1"}}
+    store.put(state_key("mixed", "prod"), json.dumps(state).encode())
+    assert "is one of model 'iris'" in serve("mixed").ask("/readyz").json()["error"]["reason"]
+
+
+def test_a_state_that_failed_is_tried_again(publish: Any, serve: Any, store: FolderStore, iris: Files) -> None:
+    state = publish(1, iris)
+    key = f"iris/bundles/{state.champion.digest}/model.onnx"
+    store.delete(key)
+    service = serve("iris")
+    assert service.ask("/readyz").status_code == 503
+    store.put(key, iris["model.onnx"])
+    service.serving.start()
+    assert eventually(lambda: service.ask("/readyz").status_code == 200)
+    assert service.ask("/readyz").json()["error"] is None
+    service.serving.close()
+
+
+def eventually(condition: Any, seconds: float = 10.0) -> bool:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_the_state_serves_on_when_the_store_fails(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(1, iris)
+    service = serve("iris")
+
+    def fail(_: str) -> str:
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(store, "etag", fail)
+    service.serving.poll()
+    report = service.ask("/readyz")
+    assert (report.status_code, report.json()["error"]["reason"]) == (200, "OSError: the store is away")
+    assert service.ask("/score", FLOWER).status_code == 200
+
+
+def test_the_shadow_is_logged_and_never_answers(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, stump: Files
+) -> None:
+    state = publish(1, iris, shadow=stump)
+    service = serve("iris")
+    answer = service.ask("/score", FLOWER, x_request_id="seen").json()
+    assert answer["model"]["digest"] == state.champion.digest
+    service.close()
+    log = {row["_role"]: row for row in read_predictions(store, "iris", "prod").to_pylist()}
+    assert set(log) == {"champion", "shadow"}
+    assert (log["shadow"]["_request_id"], log["shadow"]["_version"]) == ("seen", "2")
+    assert log["shadow"]["_digest"] == state.shadow.digest
+    assert log["shadow"]["_probabilities"] != log["champion"]["_probabilities"]
+    assert log["shadow"]["PetalWidthCm"] == 1.4
+
+
+def test_the_canary_answers_its_share_and_the_same_requests_again(
+    publish: Any, serve: Any, iris: Files, stump: Files
+) -> None:
+    publish(1, iris, canary=stump, share=0.3)
+    service = serve("iris")
+    ids = [f"request-{i}" for i in range(300)]
+    versions = [service.ask("/score", FLOWER, x_request_id=each).json()["model"]["version"] for each in ids]
+    assert 60 <= versions.count("3") <= 120  # 90 expected, 7.9 standard deviation
+    assert versions.count("1") == 300 - versions.count("3")
+    again = [service.ask("/score", FLOWER, x_request_id=each).json()["model"]["version"] for each in ids[:50]]
+    assert again == versions[:50]
+
+
+def test_a_canary_on_its_way_up_is_not_loaded_twice(publish: Any, serve: Any, iris: Files, stump: Files) -> None:
+    publish(1, iris, canary=stump, share=0.5)
+    service = serve("iris")
+    canary = service.serving.current.canary
+    publish(2, stump)
+    service.serving.poll()
+    assert service.serving.current.champion is canary
+    assert service.serving.current.canary is None
+
+
+def test_a_pickled_model_answers_like_its_onnx_form(publish: Any, serve: Any, mixed: Files, pickled: Files) -> None:
+    record = {"departure": "2013-02-20T12:00:00Z", "origin": "JFK", "carrier": "UA", "distance": 1500}
+    answers = []
+    for generation, files in enumerate((mixed, pickled), 1):
+        publish(generation, files)
+        answers.append(serve("mixed").ask("/score", [record, record | {"carrier": None, "seats": 50}]).json())
+    for one, other in zip(*(answer["probabilities"] for answer in answers), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
