@@ -1,0 +1,17 @@
+"""The events that flows end with; automations listen to them."""
+
+from typing import Any
+
+from prefect.events import emit_event
+
+SNAPSHOT_CREATED = "mlops.snapshot.created"
+MODEL_REGISTERED = "mlops.model.registered"
+CHALLENGER_READY = "mlops.challenger.ready"
+DRIFT_DETECTED = "mlops.drift.detected"
+MODEL_RELEASED = "mlops.model.released"
+
+
+def emit(event: str, model: str, **payload: Any) -> None:
+    """Emit an event about a model; what it says is already in the ledger, since events can be lost."""
+    resource = {"prefect.resource.id": f"mlops.model.{model}", "prefect.resource.name": model}
+    emit_event(event, resource=resource, payload={"model": model, **payload})

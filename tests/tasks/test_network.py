@@ -1,0 +1,35 @@
+"""Tasks that touch the network are tried again, but not when another try cannot help."""
+
+from typing import Any
+
+import pytest
+from prefect.states import Failed
+
+from mlops.adapters.store import Conflict
+from tasks.network import Refused, _transient, network_task
+
+
+@network_task("probe {model}", timeout=5)
+def probe(model: str) -> str:
+    return model
+
+
+def failed(error: Exception) -> Any:
+    return Failed(data=error)
+
+
+def test_delays_grow_and_are_jittered() -> None:
+    assert probe.retries == 4
+    assert probe.retry_delay_seconds == [2, 4, 8, 16]
+    assert probe.retry_jitter_factor == 0.3
+    assert probe.timeout_seconds == 5
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), TimeoutError(), OSError("disk")])
+def test_what_may_pass_is_tried_again(error: Exception) -> None:
+    assert _transient(probe, None, failed(error))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [Refused("no"), ValueError("bad"), Conflict("changed")])
+def test_what_cannot_pass_is_not(error: Exception) -> None:
+    assert not _transient(probe, None, failed(error))  # type: ignore[arg-type]
