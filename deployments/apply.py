@@ -1,0 +1,175 @@
+"""Applies ``prefect.yaml`` to a Prefect server: pools, deployments, schedules, automations; idempotent.
+
+Prefect's own ``deploy`` deletes a deployment's automations and makes them anew, which loses a
+running cool-down and a switch-off in the UI. So nothing is deployed that has not changed, and
+what was switched off stays off.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from mlops import settings as settings_module
+from mlops.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+
+LOST_RUN_AUTOMATION = "mark lost flow runs as crashed"
+HEARTBEAT_SECONDS = 30
+
+
+def apply(settings: Settings) -> bool:
+    """Bring the server of the settings to what ``prefect.yaml`` declares; return whether anything changed.
+
+    Raises:
+        RuntimeError: ``prefect deploy`` failed; the message holds what it printed.
+    """
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from deployments.pools import ensure_pools
+
+    with temporary_settings({PREFECT_API_URL: settings.prefect_api}):
+        ensure_pools(settings)
+        version = _digest(settings)
+        before = asyncio.run(_deployed(settings))
+        asyncio.run(_ensure_lost_run_automation())
+        if before and all(found is not None and found.version == version for found in before.values()):
+            return False
+        disabled = asyncio.run(_disabled(before))
+        _deploy(settings, version)
+        asyncio.run(_disable(disabled))
+    return True
+
+
+def _digest(settings: Settings) -> str:
+    """Names what was deployed: the declaration, the flows' signatures and where they run."""
+    digest = hashlib.sha256(f"{settings.profile} {settings.home.resolve()}".encode())
+    for file in [settings.home / "prefect.yaml", *sorted((settings.home / "flows").glob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _deploy(settings: Settings, version: str) -> None:
+    variables = {
+        **settings.environment(),
+        "MLOPS_DEPLOYMENT": version,
+        "PREFECT_API_URL": settings.prefect_api,
+        "PREFECT_CLI_PROMPT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=settings.home,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"prefect deploy failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
+
+
+def _declared(settings: Settings) -> list[str]:
+    """Names ``<flow>/<deployment>`` that prefect.yaml declares."""
+    declared = yaml.safe_load(Path(settings.home, "prefect.yaml").read_text("utf-8"))["deployments"]
+    return [f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}" for each in declared]
+
+
+async def _deployed(settings: Settings) -> dict[str, "DeploymentResponse | None"]:
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    async def read(client: "PrefectClient", name: str) -> "DeploymentResponse | None":
+        try:
+            return await client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            return None
+
+    async with get_client() as client:
+        return {name: await read(client, name) for name in _declared(settings)}
+
+
+async def _disabled(deployed: dict[str, "DeploymentResponse | None"]) -> set[str]:
+    """Names of the deployments' automations that someone switched off."""
+    from prefect import get_client
+
+    names: set[str] = set()
+    async with get_client() as client:
+        for found in filter(None, deployed.values()):
+            owned = await client.read_resource_related_automations(f"prefect.deployment.{found.id}")
+            names |= {automation.name for automation in owned if not automation.enabled}
+    return names
+
+
+async def _disable(names: set[str]) -> None:
+    from prefect import get_client
+
+    async with get_client() as client:
+        for automation in await client.read_automations() if names else []:
+            if automation.name in names:
+                await client.pause_automation(automation.id)
+
+
+async def _ensure_lost_run_automation() -> None:
+    """A run whose worker and process died sends no heartbeat; without this it would be Running for ever."""
+    from prefect import get_client
+    from prefect.automations import AutomationCore
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import EventTrigger, Posture
+
+    wanted = AutomationCore(
+        name=LOST_RUN_AUTOMATION,
+        description="No heartbeat for three periods.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={
+                "prefect.flow-run.heartbeat",
+                "prefect.flow-run.Completed",
+                "prefect.flow-run.Failed",
+                "prefect.flow-run.Cancelled",
+                "prefect.flow-run.Crashed",
+                "prefect.flow-run.Suspended",
+                "prefect.flow-run.Rejected",
+                "prefect.flow-run.Refused",
+            },
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
+        ),
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: the process or its machine is gone.")
+        ],
+    )
+    async with get_client() as client:
+        if not await client.read_automations_by_name(LOST_RUN_AUTOMATION):
+            await client.create_automation(wanted)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``python -m deployments.apply``."""
+    argparse.ArgumentParser(prog="python -m deployments.apply", description=__doc__.partition("\n")[0]).parse_args(
+        arguments
+    )
+    settings = settings_module.load()
+    changed = apply(settings)
+    sys.stdout.write(f"{'deployed' if changed else 'unchanged'}: {', '.join(_declared(settings))}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

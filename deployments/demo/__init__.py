@@ -1,0 +1,1 @@
+"""The whole loop on two models and real data, as a newcomer first sees it."""

@@ -1,0 +1,172 @@
+"""What the embedded stack consists of, derived from the settings."""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import httpx
+
+from deployments.stack import postgres
+from deployments.stack.processes import Component, Record
+from mlops.settings import Settings
+
+# Work pool -> flow runs at once. A retraining and the operations it waits for never share a pool's slots.
+POOLS = {"training": 2, "operations": 4}
+
+
+def servers(settings: Settings) -> list[Component]:
+    """The servers in starting order; those that the settings place elsewhere are left out."""
+    database = () if settings.database else ("postgres",)
+    found = []
+    if not settings.prefect_url:
+        found.append(_prefect(settings, database))
+    if not settings.mlflow_url:
+        found.append(_mlflow(settings, database))
+    if database and found:
+        found.insert(0, postgres.component(settings))
+    return [*found, _reports(settings)]
+
+
+def workers(settings: Settings) -> list[Component]:
+    """One process worker for each pool; their pools must exist and the Prefect server answer."""
+    return [_worker(settings, pool, limit) for pool, limit in POOLS.items()]
+
+
+def client_environment(settings: Settings) -> dict[str, str]:
+    """The variables with which a process of ours reaches the stack, Prefect and MLflow clients included."""
+    return settings.environment() | {
+        "PREFECT_API_URL": settings.prefect_api,
+        "PREFECT_HOME": str(settings.state / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "MLFLOW_TRACKING_URI": settings.mlflow_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def _prefect(settings: Settings, needs: tuple[str, ...]) -> Component:
+    address = ("--host", settings.host, "--port", str(settings.prefect_port))
+    return Component(
+        name="prefect",
+        command=_python("prefect", "server", "start", *address),
+        cwd=settings.home.resolve(),
+        # Without PREFECT_API_URL: the server would be a client of itself.
+        env=_marked(settings)
+        | {
+            "PREFECT_HOME": str(settings.state / "prefect"),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url(settings, "prefect", "asyncpg"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        },
+        keep=("PG",) if settings.database else (),
+        ready=_answers(f"{settings.prefect_api}/ready"),
+        address=settings.prefect_ui,
+        port=settings.prefect_port,
+        setting="prefect_port",
+        needs=needs,
+        prepare=lambda: postgres.create_database(settings, "prefect"),
+    )
+
+
+def _mlflow(settings: Settings, needs: tuple[str, ...]) -> Component:
+    address = ("--host", settings.host, "--port", str(settings.mlflow_port))
+    artifacts = ("--artifacts-destination", str(settings.state / "mlflow"))
+    return Component(
+        name="mlflow",
+        command=_python("mlflow", "server", *address, *artifacts, "--workers", "1"),
+        cwd=settings.home.resolve(),
+        env=_marked(settings)
+        | {
+            # A variable, since everyone on the machine may read a command line.
+            "MLFLOW_BACKEND_STORE_URI": postgres.url(settings, "mlflow", "psycopg2"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+            # Its job runner (for scorers of language models) is eight processes more.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+        keep=("PG",) if settings.database else (),
+        ready=_answers(f"{settings.mlflow_uri}/api/2.0/mlflow/experiments/search?max_results=1"),
+        address=settings.mlflow_uri,
+        port=settings.mlflow_port,
+        setting="mlflow_port",
+        needs=needs,
+        prepare=lambda: postgres.create_database(settings, "mlflow"),
+    )
+
+
+def _reports(settings: Settings) -> Component:
+    address = ("--host", settings.host, "--port", str(settings.reports_port))
+    return Component(
+        name="reports",
+        command=_python(
+            "granian", "--interface", "asgi", "--no-ws", "--factory", *address, "deployments.reports:create_app"
+        ),
+        cwd=settings.home.resolve(),
+        env=settings.environment(),
+        ready=_answers(f"{settings.reports_url}/healthz"),
+        address=settings.reports_url,
+        port=settings.reports_port,
+        setting="reports_port",
+        start_seconds=60,
+    )
+
+
+def _worker(settings: Settings, pool: str, limit: int) -> Component:
+    name = f"local-{pool}"
+    options = ("--pool", pool, "--type", "process", "--name", name, "--limit", str(limit))
+    return Component(
+        name=f"worker-{pool}",
+        command=_python("prefect", "worker", "start", *options),
+        cwd=settings.home.resolve(),
+        env=client_environment(settings)
+        | {
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            # Without heartbeats a flow run whose process and worker died is Running for ever.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        },
+        ready=lambda record: _online(settings, pool, name, record),
+        address=f"pool {pool}",
+        start_seconds=90,
+        stop_seconds=20,
+    )
+
+
+def _marked(settings: Settings) -> dict[str, str]:
+    # By this a process whose leader died is known as ours; other settings do not concern the servers.
+    return {"MLOPS_STATE_DIR": str(settings.state)}
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *arguments)
+
+
+def _answers(url: str) -> Callable[[Record], bool]:
+    return lambda _: _request("GET", url) is not None
+
+
+def _online(settings: Settings, pool: str, name: str, record: Record) -> bool:
+    """Whether Prefect has heard from this worker, and not only from one of that name before it."""
+    workers = _request("POST", f"{settings.prefect_api}/work_pools/{pool}/workers/filter", json={}) or []
+    return any(
+        worker["name"] == name
+        and worker["status"] == "ONLINE"
+        and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= record.started
+        for worker in workers
+    )
+
+
+def _request(method: str, url: str, **options: Any) -> Any:
+    """The JSON answer of a server; none unless it answers well within seconds."""
+    try:
+        return _client().request(method, url, **options).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+
+
+@cache
+def _client() -> httpx.Client:
+    # Made once, since each reads the certificates. No proxy stands between us and our own machine.
+    return httpx.Client(trust_env=False, timeout=3, limits=httpx.Limits(max_keepalive_connections=0))

@@ -1,0 +1,29 @@
+"""Free ports, and the processes that belong to a state directory."""
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def owned_processes(state: Path) -> list[psutil.Process]:
+    """Processes whose command line or environment names the state directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command, environment = process.cmdline(), process.environ()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if any(str(state) in text for text in (*command, *environment.values())):
+            found.append(process)
+    return [process for process in found if process.pid != psutil.Process().pid]

@@ -1,0 +1,247 @@
+"""The closed loop, as ``make demo`` plays it, in a state directory and on ports of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.ports import free_ports, owned_processes
+
+ROOT = Path(__file__).parents[2]
+IRIS = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
+pytestmark = pytest.mark.timeout(1500)
+
+
+class Demo:
+    """A played demo: its environment, what it wrote and its servers."""
+
+    def __init__(self, state: Path) -> None:
+        prefect, mlflow, reports, scoring = free_ports(4)
+        self.state = state
+        self.environment = {
+            **os.environ,
+            "MLOPS_STATE_DIR": str(state),
+            "MLOPS_PREFECT_PORT": str(prefect),
+            "MLOPS_MLFLOW_PORT": str(mlflow),
+            "MLOPS_REPORTS_PORT": str(reports),
+            "MLOPS_SCORING_PORT": str(scoring),
+        }
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{prefect}/api", trust_env=False, timeout=30)
+        self.ports = (prefect, mlflow, reports)
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    @property
+    def written(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.state / "demo.json").read_text("utf-8"))
+        return found
+
+    def ask(self, path: str, **query: Any) -> Any:
+        response = self.api.post(path, json=query) if query else self.api.get(path)
+        return response.raise_for_status().json()
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ask(f"/deployments/name/{name}")
+        return found
+
+    def finish(self, deployment: str, **parameters: Any) -> dict[str, Any]:
+        """Run a deployment to its end."""
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        run = self.ask(f"/deployments/{self.deployment(deployment)['id']}/create_flow_run", **body)
+        return self.wait(lambda: self.ended(run["id"]))
+
+    def ended(self, run_id: str) -> dict[str, Any] | None:
+        run: dict[str, Any] = self.ask(f"/flow_runs/{run_id}")
+        return run if run["state_type"] in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED") else None
+
+    def wait(self, condition: Callable[[], dict[str, Any] | None], seconds: float = 120) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := condition():
+                return found
+            time.sleep(0.5)
+        raise AssertionError(f"not within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    played = Demo(tmp_path_factory.mktemp("demo") / "state")
+    try:
+        done = played.run("deployments.demo")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield played
+    finally:
+        played.run("deployments.local", "down")
+        played.api.close()
+
+
+def test_demo_json_tells_the_whole_story(demo: Demo) -> None:
+    written = demo.written
+    assert written["prefect_ui"].endswith(f":{demo.ports[0]}")
+    assert httpx.get(written["mlflow_ui"], trust_env=False).status_code == 200
+    assert httpx.get(written["evidently_report"], trust_env=False).status_code == 200
+    for model in ("iris", "flights"):
+        for environment in ("uat", "prod"):
+            entry = written["models"][model][environment]
+            assert set(entry) == {"url", "key", "version", "digest"}
+            ready = httpx.get(f"{entry['url']}/readyz", trust_env=False).json()
+            assert ready["champion"] == {"digest": entry["digest"], "version": entry["version"]}
+    weeks = written["flights"]["weeks"]
+    assert [week["week"] for week in weeks] == list(range(9, 21))
+    fields = {"week", "rows", "verdict", "reasons", "version", "auc", "log_loss", "frozen_auc", "frozen_log_loss"}
+    assert all(set(week) == fields and week["rows"] > 5000 and week["reasons"] for week in weeks)
+
+
+def test_the_automation_made_the_retraining(demo: Demo) -> None:
+    told = demo.written["flights"]["retraining"]
+    deployment = demo.deployment("retraining/retraining")
+    run = demo.ask(f"/flow_runs/{told['flow_run_id']}")
+    assert run["deployment_id"] == deployment["id"]
+    assert run["created_by"]["type"] == "AUTOMATION"
+    assert run["created_by"]["id"] == told["automation_id"]
+    automation = demo.ask(f"/automations/{told['automation_id']}")
+    assert automation["actions"][0]["deployment_id"] == deployment["id"]
+    assert automation["trigger"]["expect"] == ["mlops.drift.detected"]
+    assert int(told["to_version"]) > int(told["from_version"])
+    assert 0 < told["seconds_event_to_serving"] < 300
+
+
+def test_the_new_version_serves_the_weeks_after_its_release(demo: Demo) -> None:
+    written = demo.written["flights"]
+    told, weeks = written["retraining"], written["weeks"]
+    before = [week for week in weeks if week["version"] == told["from_version"]]
+    after = [week for week in weeks if int(week["version"]) >= int(told["to_version"])]
+    assert before[-1]["verdict"] == "retrain"
+    assert len(after) >= 2
+    # While the first version serves, the model in place is the frozen one.
+    assert all(week["log_loss"] == pytest.approx(week["frozen_log_loss"], abs=1e-4) for week in before)
+    assert all(week["log_loss"] != pytest.approx(week["frozen_log_loss"], abs=1e-4) for week in after)
+
+
+def test_iris_answers_in_prod_as_the_contract_says(demo: Demo) -> None:
+    prod = demo.written["models"]["iris"]["prod"]
+    key = {"Authorization": f"Bearer {prod['key']}"}
+    with httpx.Client(base_url=prod["url"], trust_env=False) as client:
+        answer = client.post("/score", json=IRIS, headers=key)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "application/json"
+        assert int(answer.headers["content-length"]) > 0
+        assert answer.json()["output"] == {"predicted_species": "1"}
+        assert answer.json()["model"]["version"] == prod["version"]
+        assert client.post("/score", json=IRIS).status_code == 401
+        missing = client.post("/score", json={k: v for k, v in IRIS.items() if k != "PetalWidthCm"}, headers=key)
+        assert (missing.status_code, "PetalWidthCm" in missing.text) == (422, True)
+        text = client.post("/score", json=IRIS | {"SepalWidthCm": "three"}, headers=key)
+        assert (text.status_code, "SepalWidthCm" in text.text) == (422, True)
+
+
+def test_the_artifacts_are_there(demo: Demo) -> None:
+    keys = {artifact["key"]: artifact["type"] for artifact in demo.ask("/artifacts/filter", limit=200)}
+    expected = {
+        "iris-confusion-matrix": "image",
+        "iris-metrics": "markdown",
+        "iris-smoke-uat": "table",
+        "iris-gates": "table",
+        "iris-release-evidence": "markdown",
+        "flights-verdict": "markdown",
+        "flights-evidently": "markdown",
+    }
+    assert expected.items() <= keys.items()
+
+
+def test_a_second_demo_finds_everything_done(demo: Demo) -> None:
+    before = demo.written
+    runs = demo.ask("/flow_runs/count", flow_runs={})
+    done = demo.run("deployments.demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert demo.written == before
+    scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    assert demo.ask("/flow_runs/count", flow_runs={}) <= runs + demo.ask("/flow_runs/count", **scheduled)
+
+
+def test_deploying_again_changes_nothing(demo: Demo) -> None:
+    def shape() -> Any:
+        deployments = demo.ask("/deployments/filter", limit=100)
+        automations = demo.ask("/automations/filter", limit=100)
+        return [
+            sorted((each["id"], each["updated"], tuple(s["id"] for s in each["schedules"])) for each in deployments),
+            sorted((each["id"], each["updated"]) for each in automations),
+        ]
+
+    before = shape()
+    done = demo.run("deployments.apply")
+    assert (done.returncode, done.stdout.partition(":")[0]) == (0, "unchanged"), done.stderr
+    assert shape() == before
+
+
+def test_a_rejection_leaves_prod_as_it_was(demo: Demo) -> None:
+    prod = demo.written["models"]["iris"]["prod"]
+    ready = httpx.get(f"{prod['url']}/readyz", trust_env=False).json()
+    landing = demo.state / "store" / "iris" / "landing"
+    lines = (landing / "iris.csv").read_text("utf-8").splitlines(keepends=True)
+    (landing / "more.csv").write_text("".join(lines[:60]), "utf-8")
+    for deployment in ("ingestion/ingestion", "training/training", "validation/validation"):
+        assert demo.finish(deployment, model="iris")["state_type"] == "COMPLETED"
+    release = demo.deployment("release/release")["id"]
+
+    def asking() -> dict[str, Any] | None:
+        runs = demo.ask(
+            "/flow_runs/filter",
+            flow_runs={"deployment_id": {"any_": [release]}, "state": {"type": {"any_": ["PAUSED"]}}},
+        )
+        return next(iter(runs), None)
+
+    run = demo.wait(asking)
+    empty = demo.ask(f"/flow_runs/{run['id']}/resume", run_input={})
+    assert empty["status"] != "ACCEPT", "a decision and a name are required"
+    answer = {"decision": "reject", "approver": "tester", "comment": "sixty rows are doubled"}
+    assert demo.ask(f"/flow_runs/{run['id']}/resume", run_input=answer)["status"] == "ACCEPT"
+    over = demo.wait(lambda: demo.ended(run["id"]))
+    assert over["state_name"] == "Rejected"
+    assert "by tester: sixty rows are doubled" in over["state"]["message"]
+    assert httpx.get(f"{prod['url']}/readyz", trust_env=False).json() == ready
+    entries = [json.loads(file.read_bytes()) for file in (demo.state / "store/iris/ledger/release").iterdir()]
+    rejected = [entry for entry in entries if entry["decision"] == "rejected"]
+    assert [entry["reasons"] for entry in rejected] == [["by tester: sixty rows are doubled"]]
+
+
+def test_no_secret_is_in_the_store_the_logs_or_prefect(demo: Demo) -> None:
+    keys = [file.read_text("utf-8").strip().encode() for file in (demo.state / "secrets").iterdir()]
+    assert len(keys) == 4
+    searched = [file for part in ("store", "logs") for file in (demo.state / part).rglob("*") if file.is_file()]
+    assert len(searched) > 50
+    for file in searched:
+        content = file.read_bytes()
+        assert not any(key in content for key in keys), file
+    told = json.dumps(
+        [demo.ask(f"/{kind}/filter", limit=200) for kind in ("flow_runs", "artifacts", "logs", "deployments")]
+    )
+    assert not any(key.decode() in told for key in keys)
+
+
+def test_down_leaves_no_process_and_no_open_port(demo: Demo) -> None:
+    assert owned_processes(demo.state)
+    ports = {int(entry["url"].rpartition(":")[2]) for m in demo.written["models"].values() for entry in m.values()}
+    done = demo.run("deployments.local", "down")
+    assert done.returncode == 0, done.stderr
+    assert owned_processes(demo.state) == []
+    listening = {c.laddr.port for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.laddr}
+    assert not listening & (ports | set(demo.ports))
