@@ -1,7 +1,7 @@
 """Tasks of ingestion: landing files and late labels become parts of a snapshot."""
 
 import hashlib
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from prefect.artifacts import create_table_artifact
@@ -13,8 +13,8 @@ from mlops.core.quality import FileError, check, read_csv, read_parquet
 from tasks.context import ModelContext, open_model
 from tasks.network import network_task
 
-if TYPE_CHECKING:
-    pass
+PATIENCE = timedelta(days=7)
+"""How long a label waits for its prediction."""
 
 
 class Curated(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,28 +67,28 @@ def curate_file(model: str, key: str) -> Curated:
 
 @network_task("join late labels", timeout=600)
 def join_labels(model: str) -> Curated | None:
-    """Make a part of the predictions whose labels have come since the newest snapshot.
+    """Make a part of the PROD predictions whose labels have come since the newest snapshot.
 
     A feedback object is read once all its requests are in the prediction log; until then it
-    waits for the next ingestion, so a label that overtakes its prediction is not lost.
+    waits for the next ingestion, so a label that overtakes its prediction is not lost. After
+    ``PATIENCE`` its labels without a prediction go to quarantine.
     """
     context = open_model(model)
     held = {source.key for source in _manifest(context).sources}
-    keys = [key for key in feedback_keys(context.store, model) if key not in held]
+    keys = [key for key in feedback_keys(context.store, model) if key not in held and "/prod-" in key]
     if not keys:
         return None
     predictions = read_predictions(context.store, model, "prod", schema=context.spec.data).to_pandas()
     known = set(predictions["_request_id"])
-    whole = [
-        key for key in keys if set(read_feedback(context.store, model, keys=[key])["_request_id"].to_pylist()) <= known
-    ]
-    if not whole:
+    ready = [key for key in keys if _quarantine_strangers(context, key, known)]
+    if not ready:
         return None
-    feedback = read_feedback(context.store, model, keys=whole).to_pandas()
+    feedback = read_feedback(context.store, model, keys=ready).to_pandas()
     rows = labelled_rows(with_labels(predictions, feedback, context.spec.data), context.spec.data)
-    sources = tuple(Source(key, _digest(context.store.get(key))) for key in whole)
+    sources = tuple(Source(key, _digest(context.store.get(key))) for key in ready)
     part = context.snapshots.put_part(rows, context.spec.data) if len(rows) else None
-    return Curated(name=f"feedback ({len(whole)} objects)", sources=sources, part=part, good=len(rows))
+    bad = len(feedback) - int(feedback["_request_id"].isin(known).sum())
+    return Curated(name=f"feedback ({len(ready)} objects)", sources=sources, part=part, good=len(rows), bad=bad)
 
 
 @network_task("publish snapshot")
@@ -122,9 +122,18 @@ def _manifest(context: ModelContext) -> Manifest:
     return context.snapshots.manifest(latest)
 
 
-def _request_ids(context: ModelContext, key: str) -> list[str]:
-    ids: list[str] = read_feedback(context.store, context.spec.name, keys=[key])["_request_id"].to_pylist()
-    return ids
+def _quarantine_strangers(context: ModelContext, key: str, known: set[str]) -> bool:
+    """Whether a feedback object is ready to be read: all its requests are known, or it has waited long enough."""
+    labels = read_feedback(context.store, context.spec.name, keys=[key]).to_pandas()
+    strangers = labels[~labels["_request_id"].isin(known)]
+    if strangers.empty:
+        return True
+    if datetime.now(UTC) - labels["_time"].max() < PATIENCE:
+        return False
+    rows = strangers.assign(_reason=f"no PROD prediction has this request id after {PATIENCE.days} days")
+    name = key.removeprefix(f"{context.spec.name}/feedback/")
+    context.store.put(f"{context.spec.name}/quarantine/feedback/{name}.csv", rows.to_csv(index=False).encode())
+    return True
 
 
 def _digest(data: bytes) -> str:

@@ -25,6 +25,20 @@ STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
 )
 
+TALKING = """
+import signal, sys, time
+def end(*_):
+    print("{name} off", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+"""
+CHILD = TALKING.format(name="child") + "print('child on', flush=True); time.sleep(600)"
+WORKER = (
+    "import subprocess, sys"
+    + TALKING.format(name="parent")
+    + f"subprocess.Popen([sys.executable, '-c', {CHILD!r}]); time.sleep(600)"
+)
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -114,6 +128,24 @@ def test_process_that_ignores_the_stop_signal_is_killed(processes: Processes, ma
     assert until(lambda: "on" in processes.tail("stubborn"), 10)
 
     assert processes.stop("stubborn")
+    assert not psutil.pid_exists(record.pid)
+
+
+def test_children_that_report_are_ended_first(processes: Processes, make: Callable[..., Component]) -> None:
+    record = processes.start(make("worker", WORKER, children_first=True, stop_seconds=10))
+    assert until(lambda: processes.tail("worker") == "child on", 10)
+
+    assert processes.stop("worker")
+    assert processes.tail("worker").split("\n") == ["child on", "child off", "parent off"]
+    assert not psutil.pid_exists(record.pid)
+
+
+def test_suspended_process_does_not_run_and_is_ended(processes: Processes, make: Callable[..., Component]) -> None:
+    record = processes.start(make("one"))
+    os.kill(record.pid, signal.SIGSTOP)
+
+    assert until(lambda: processes.running("one") is None, 10)
+    assert processes.stop("one")
     assert not psutil.pid_exists(record.pid)
 
 

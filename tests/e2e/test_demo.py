@@ -177,6 +177,20 @@ def test_a_second_demo_finds_everything_done(demo: Demo) -> None:
     assert demo.ask("/flow_runs/count", flow_runs={}) <= runs + demo.ask("/flow_runs/count", **scheduled)
 
 
+def test_training_again_makes_the_same_bundle(demo: Demo) -> None:
+    def digests() -> list[str]:
+        query = {"filter": "name = 'iris'"}
+        found = httpx.get(
+            f"{demo.written['mlflow_ui']}/api/2.0/mlflow/model-versions/search", params=query, trust_env=False
+        ).json()
+        return [tag["value"] for each in found["model_versions"] for tag in each["tags"] if tag["key"] == "digest"]
+
+    before = digests()
+    assert before == [demo.written["models"]["iris"]["prod"]["digest"]]
+    assert demo.finish("training/training", model="iris")["state_type"] == "COMPLETED"
+    assert digests() == before
+
+
 def test_deploying_again_changes_nothing(demo: Demo) -> None:
     def shape() -> Any:
         deployments = demo.ask("/deployments/filter", limit=100)

@@ -249,3 +249,5 @@ def test_down_ends_flow_runs_and_services_and_leaves_nothing(stack: Stack, tmp_p
     again = open_services(stack.settings).describe("iris", "uat")
     assert (again.status, again.url) == ("running", scoring.url)
     assert get(f"{scoring.url}/healthz").status_code == 200
+    runs = httpx.post(f"{stack.settings.prefect_api}/flow_runs/filter", json={}, trust_env=False).json()
+    assert [run["state"]["type"] for run in runs] == ["CRASHED"]

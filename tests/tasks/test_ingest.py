@@ -1,7 +1,7 @@
 """Ingestion: every file once, every bad row in quarantine with its reason, labels joined when they come."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ def log_predictions(context: ModelContext, *ids: str) -> None:
     put(context, f"iris/predictions/date={now.date()}/prod-{ids[0]}.parquet", rows)
 
 
-def send_labels(context: ModelContext, **labels: str) -> None:
-    now = datetime.now(UTC)
+def send_labels(context: ModelContext, days_ago: int = 0, **labels: str) -> None:
+    now = datetime.now(UTC) - timedelta(days=days_ago)
     rows = [{"_request_id": each, "_time": now, "_label": label} for each, label in labels.items()]
     put(context, f"iris/feedback/date={now.date()}/prod-{'-'.join(labels)}.parquet", rows)
 
@@ -123,3 +123,15 @@ def test_labels_are_joined_once_their_predictions_are_logged(iris: ModelContext)
     assert sorted(rows["Species"]) == ["0", "1", "2"]
     assert np.allclose(rows["PetalWidthCm"], 1.5)
     assert ingest() == second
+
+
+def test_labels_without_a_prediction_end_in_quarantine(iris: ModelContext) -> None:
+    log_predictions(iris, "r1")
+    send_labels(iris, days_ago=8, r1="2", stranger="0")
+    snapshot = ingest()
+    assert snapshot is not None
+    assert iris.snapshots.load(snapshot, iris.spec.data)["Species"].tolist() == ["2"]
+    (key,) = iris.store.list("iris/quarantine/feedback/")
+    assert "stranger" in iris.store.get(key).decode()
+    assert "no PROD prediction" in iris.store.get(key).decode()
+    assert join_labels.fn("iris") is None
