@@ -76,7 +76,7 @@ def down(settings: Settings, say: Say | None = None) -> None:
     processes = Processes(settings.state)
     with _alone(settings, say):
         names = [record.name for record in processes.records()]
-        # Workers first: while the Prefect server is there they can report what becomes of their runs.
+        # Workers first: their flow runs report their end to the Prefect server.
         of_workers = [name for name in names if name.startswith("worker-")]
         try:
             _stop(processes, of_workers, say)

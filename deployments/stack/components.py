@@ -130,7 +130,8 @@ def _worker(settings: Settings, pool: str, limit: int) -> Component:
         ready=lambda record: _online(settings, pool, name, record),
         address=f"pool {pool}",
         start_seconds=90,
-        stop_seconds=20,
+        # A flow run that is told to end is Crashed; one that its worker ends stays Running.
+        children_first=True,
     )
 
 

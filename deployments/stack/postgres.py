@@ -20,6 +20,7 @@ from mlops.settings import Settings
 
 # PostgreSQL refuses to run as root; then it runs as this user, who owns the data.
 SYSTEM_USER = "embedded_postgres"
+SOCKET = ".s.PGSQL.5432"
 # The longest path of a Unix socket is 103 bytes on macOS, 107 on Linux.
 LONGEST_SOCKET = 103
 
@@ -70,7 +71,7 @@ def binaries() -> Path:
 
 def socket_dir(data: Path) -> Path:
     """The folder of the Unix socket: the data's own, or a short one when its path is too long."""
-    if len(os.fsencode(data / ".s.PGSQL.5432")) <= LONGEST_SOCKET:
+    if len(os.fsencode(data / SOCKET)) <= LONGEST_SOCKET:
         return data
     return Path(tempfile.gettempdir()) / f"mlops-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"
 
@@ -124,9 +125,10 @@ def prepare(data: Path, user: str | None) -> None:
     if not until(lambda: not _servers(data), 20):
         pids = ", ".join(str(process.pid) for process in _servers(data))
         raise ComponentError(f"postgres: a server that this stack did not start runs on {data} (pid {pids}); end it")
-    # None is left, so the file is stale; its pid may be another process's by now.
-    (data / "postmaster.pid").unlink(missing_ok=True)
     _make_private(socket_dir(data), user)
+    # None is left, so the lock files are stale; their pid may be another process's by now.
+    for lock in (data / "postmaster.pid", socket_dir(data) / f"{SOCKET}.lock"):
+        lock.unlink(missing_ok=True)
 
 
 def _initialise(data: Path, user: str | None) -> None:

@@ -41,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of its command and environment; another one asks for a restart."""
     stop_signal: int
     stop_seconds: float
+    children_first: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,8 @@ class Component:
     start_seconds: float = 180
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 15
+    children_first: bool = False
+    """Whether its children are ended before it is, since they still have something to report."""
 
     @property
     def digest(self) -> str:
@@ -95,9 +98,10 @@ class Processes:
         return [record for name in names if (record := self.record(name))]
 
     def running(self, name: str) -> Record | None:
-        """The record of a component whose process lives."""
+        """The record of a component whose process lives and is not suspended."""
         record = self.record(name)
-        return record if record and _leader(record) else None
+        leader = _leader(record) if record else None
+        return record if leader and leader.status() != psutil.STATUS_STOPPED else None
 
     def start(self, component: Component) -> Record:
         """Start a component, detached, its output in ``logs/<name>.log``, and record it."""
@@ -131,6 +135,7 @@ class Processes:
             digest=component.digest,
             stop_signal=component.stop_signal,
             stop_seconds=component.stop_seconds,
+            children_first=component.children_first,
         )
         temporary = self.run / f".{component.name}"
         temporary.write_bytes(msgspec.json.encode(record))
@@ -149,7 +154,12 @@ class Processes:
             return False
         lived = bool(self.members(record))
         if leader := _leader(record):
+            if record.children_first:
+                _signal([leader], signal.SIGSTOP)  # It shall start no new ones meanwhile.
+                _signal(self.members(record)[1:], signal.SIGTERM)
+                until(lambda: not self.members(record)[1:], record.stop_seconds)
             _signal([leader], record.stop_signal)
+            _signal([leader], signal.SIGCONT)
             until(lambda: not _leader(record), record.stop_seconds)
         for sign, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
             if rest := self.members(record):

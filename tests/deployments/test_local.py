@@ -254,7 +254,7 @@ def test_socket_lies_with_the_data_unless_the_path_is_too_long(tmp_path: Path) -
 
     assert postgres.socket_dir(short) == short
     assert postgres.socket_dir(deep) != postgres.socket_dir(deep / "other")
-    assert len(os.fsencode(postgres.socket_dir(deep) / ".s.PGSQL.5432")) <= postgres.LONGEST_SOCKET
+    assert len(os.fsencode(postgres.socket_dir(deep) / postgres.SOCKET)) <= postgres.LONGEST_SOCKET
 
 
 @pytest.mark.parametrize(
@@ -271,15 +271,28 @@ def test_database_url(database: str, driver: str, expected: str) -> None:
     assert postgres.url(settings, "mlflow", driver) == expected
 
 
-def test_stale_postmaster_file_of_a_recycled_pid_is_removed(tmp_path: Path) -> None:
+def test_stale_lock_files_with_a_recycled_pid_are_removed(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     data.mkdir()
     (data / "PG_VERSION").write_text("18")
-    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n")
+    locks = [data / "postmaster.pid", postgres.socket_dir(data) / f"{postgres.SOCKET}.lock"]
+    locks[1].parent.mkdir(exist_ok=True)
+    for lock in locks:
+        lock.write_text(f"{os.getpid()}\n{data}\n")
 
     postgres.prepare(data, None)
 
-    assert not (data / "postmaster.pid").exists()
+    assert not [lock for lock in locks if lock.exists()]
+
+
+def test_path_to_the_data_is_opened_for_walking_not_for_reading(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "state").mkdir(parents=True)
+    home.chmod(0o700)
+
+    postgres._open_path(home / "state" / "postgres")
+
+    assert home.stat().st_mode & 0o777 == 0o701
 
 
 def test_socket_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

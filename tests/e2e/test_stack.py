@@ -1,6 +1,7 @@
 """The embedded stack as ``make up`` and ``make down`` run it, in a state directory and on ports of its own."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,6 +111,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(make_settings(tmp_path_factory.mktemp("deep") / ("state-" * 20) / ".local"))
     yield stack
     stack.run("down")
+    shutil.rmtree(postgres.socket_dir(postgres.data_dir(stack.settings)))
 
 
 @pytest.fixture

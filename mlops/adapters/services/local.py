@@ -1,10 +1,12 @@
 """Scoring services as processes of this machine, on loopback, with their records in the state directory."""
 
+import contextlib
 import fcntl
 import http.client
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -139,20 +141,16 @@ class LocalServices:
 
     def _end(self, model: str, environment: str) -> None:
         record = self._record(model, environment)
-        process = _process(record) if record else None
-        if process is None:
+        if record is None:
             return
-        try:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except psutil.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_SECONDS)
-        except psutil.NoSuchProcess:
-            return
-        except psutil.Error as error:
-            raise ServiceError(f"cannot end the scoring service {_name(model, environment)}: {error}") from None
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            if (process := _process(record)) is None:
+                return
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(sign)
+            if _ended(record, STOP_SECONDS):
+                return
+        raise ServiceError(f"cannot end the scoring service {_name(model, environment)} (process {record.pid})")
 
     def _service(self, record: Record) -> Service:
         process = _process(record)
@@ -197,6 +195,16 @@ def _read(file: Path) -> Record | None:
         return None
     except msgspec.DecodeError as error:
         raise ServiceError(f"{file} is not the record of a scoring service ({error}); delete it") from None
+
+
+def _ended(record: Record, seconds: float) -> bool:
+    """Wait until a process has ended; one that its parent has not reaped has."""
+    deadline = time.monotonic() + seconds
+    while alive := _process(record) is not None:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    return not alive
 
 
 def _command(process: psutil.Process) -> list[str]:
