@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -71,6 +72,9 @@ def play(stage: Stage) -> tuple[list[Week], list[Retraining]]:
     year = flights_weeks()
     for week in SENT:
         play_week(stage, context, week, year[week])
+    with stage.step("flights: Evidently's reports on the last weeks"):
+        for check in stage.checks:
+            runs.completed(runs.wait_for("a drift check to end", partial(runs.ended, check)))
     return [_row(context, week) for week in SENT], _retrainings(context)
 
 
@@ -81,15 +85,29 @@ def play_week(stage: Stage, context: ModelContext, week: int, flights: pd.DataFr
         if verdict is None:
             began = datetime.now(UTC)
             send(context, week, flights)
-            runs.run("drift_check/drift-check", model=MODEL, until=_end(week).isoformat())
-            verdict = context.ledger.find("verdict", _window(week))
-            if verdict is None:
-                raise runs.DemoError(f"drift_check gave week {week} no verdict; its run in the Prefect UI shows why")
+            verdict = _check(stage, context, week)
         else:
             began = verdict.time - timedelta(minutes=5)
         notes.append(f"{len(flights)} flights through version {_version(verdict)}: {verdict.decision}")
     if verdict.decision == "retrain" and not _answered(context, verdict.subject):
         await_retraining(stage, context, verdict, began)
+
+
+def _check(stage: Stage, context: ModelContext, week: int) -> Entry:
+    """Have a week judged. Its run goes on after the verdict, with Evidently's report; the demo need not wait."""
+    check = runs.start("drift_check/drift-check", model=MODEL, until=_end(week).isoformat())
+    stage.checks.append(check.id)
+
+    def judged() -> Entry | None:
+        verdict = context.ledger.find("verdict", _window(week))
+        if verdict is None and (over := runs.ended(check.id)):
+            runs.completed(over)
+            raise runs.DemoError(
+                f"drift_check gave week {week} no verdict; run {over.name} in the Prefect UI shows why"
+            )
+        return verdict
+
+    return runs.wait_for(f"the verdict on week {week}", judged)
 
 
 def send(context: ModelContext, week: int, flights: pd.DataFrame) -> None:

@@ -35,16 +35,21 @@ def wait_for(what: str, condition: Callable[[], T | None], timeout: float = 240.
         time.sleep(POLL_SECONDS)
 
 
+def start(name: str, **parameters: Any) -> FlowRun:
+    """Start a run of a deployment; return it as it was scheduled."""
+    started: Any = run_deployment(name, parameters=parameters, timeout=0, as_subflow=False)
+    scheduled: FlowRun = started
+    return scheduled
+
+
 def run(name: str, **parameters: Any) -> FlowRun:
     """Run a deployment to its end.
 
     Raises:
         DemoError: the run did not complete.
     """
-    started: Any = run_deployment(
-        name, parameters=parameters, timeout=300, poll_interval=POLL_SECONDS, as_subflow=False
-    )
-    return completed(started)
+    started = start(name, **parameters)
+    return completed(wait_for(f"the run of {name}", lambda: ended(started.id), timeout=300))
 
 
 def completed(finished: FlowRun) -> FlowRun:

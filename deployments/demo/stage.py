@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 from rich.console import Console
 
@@ -22,6 +23,8 @@ class Stage:
     console: Console = field(default_factory=lambda: Console(file=sys.stdout, highlight=False, soft_wrap=True))
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
+    checks: list[UUID] = field(default_factory=list)
+    """Drift checks that were started; they end with a report that nobody waits for."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
