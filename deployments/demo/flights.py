@@ -99,12 +99,11 @@ def _check(stage: Stage, context: ModelContext, week: int) -> Entry:
     stage.checks.append(check.id)
 
     def judged() -> Entry | None:
+        over = runs.ended(check.id)  # Asked first: what ended has written its verdict by now.
         verdict = context.ledger.find("verdict", _window(week))
-        if verdict is None and (over := runs.ended(check.id)):
+        if verdict is None and over:
             runs.completed(over)
-            raise runs.DemoError(
-                f"drift_check gave week {week} no verdict; run {over.name} in the Prefect UI shows why"
-            )
+            raise runs.DemoError(f"drift_check gave week {week} no verdict; its run {over.name} in the UI shows why")
         return verdict
 
     return runs.wait_for(f"the verdict on week {week}", judged)
