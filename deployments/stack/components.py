@@ -12,8 +12,7 @@ from deployments.stack import postgres
 from deployments.stack.processes import Component, Record
 from mlops.settings import Settings
 
-# Work pool -> flow runs at once. A retraining and the operations it waits for never share a pool's slots.
-POOLS = {"training": 2, "operations": 4}
+POOLS = ("training", "operations")
 
 
 def servers(settings: Settings) -> list[Component]:
@@ -31,7 +30,7 @@ def servers(settings: Settings) -> list[Component]:
 
 def workers(settings: Settings) -> list[Component]:
     """One process worker for each pool; their pools must exist and the Prefect server answer."""
-    return [_worker(settings, pool, limit) for pool, limit in POOLS.items()]
+    return [_worker(settings, pool) for pool in POOLS]
 
 
 def client_environment(settings: Settings) -> dict[str, str]:
@@ -114,9 +113,12 @@ def _reports(settings: Settings) -> Component:
     )
 
 
-def _worker(settings: Settings, pool: str, limit: int) -> Component:
+def _worker(settings: Settings, pool: str) -> Component:
     name = f"local-{pool}"
-    options = ("--pool", pool, "--type", "process", "--name", name, "--limit", str(limit))
+    # No --limit: a worker with one dies of a run that is resumed before it has let go of its slot
+    # (RuntimeError: this borrower is already holding one of this CapacityLimiter's tokens).
+    # How many run at once is the pool's concurrency limit, which the server keeps.
+    options = ("--pool", pool, "--type", "process", "--name", name)
     return Component(
         name=f"worker-{pool}",
         command=_python("prefect", "worker", "start", *options),

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.browser import answer_approval
 from tests.e2e.ports import free_ports, owned_processes
 
 ROOT = Path(__file__).parents[2]
@@ -226,8 +227,16 @@ def test_a_rejection_leaves_prod_as_it_was(demo: Demo) -> None:
     run = demo.wait(asking)
     empty = demo.ask(f"/flow_runs/{run['id']}/resume", run_input={})
     assert empty["status"] != "ACCEPT", "a decision and a name are required"
-    answer = {"decision": "reject", "approver": "tester", "comment": "sixty rows are doubled"}
-    assert demo.ask(f"/flow_runs/{run['id']}/resume", run_input=answer)["status"] == "ACCEPT"
+    page = f"{demo.written['prefect_ui']}/runs/flow-run/{run['id']}"
+    shown = answer_approval(page, "reject", "tester", "sixty rows are doubled", demo.state / "approval.png")
+    for evidence in (
+        "Release iris version 2 to PROD?",
+        "challenger 2",
+        "champion 1",
+        "UAT smoke test",
+        "golden record",
+    ):
+        assert evidence in shown
     over = demo.wait(lambda: demo.ended(run["id"]))
     assert over["state_name"] == "Rejected"
     assert "by tester: sixty rows are doubled" in over["state"]["message"]
