@@ -1,10 +1,23 @@
-"""Free ports, and the processes that belong to a state directory."""
+"""Free ports, folders for state directories, and the processes that belong to one."""
 
 import socket
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
+
+
+@contextmanager
+def state_folder() -> Iterator[Path]:
+    """A folder that lasts as long as the stack in it.
+
+    Not pytest's: every pytest session of a user closes that one to others, and PostgreSQL, which
+    refuses to run as root, is another user then.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlops-e2e-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
 
 
 def free_ports(count: int) -> list[int]:

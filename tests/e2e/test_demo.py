@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.browser import answer_approval
-from tests.e2e.ports import free_ports, owned_processes
+from tests.e2e.ports import free_ports, owned_processes, state_folder
 
 ROOT = Path(__file__).parents[2]
 IRIS = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
@@ -83,15 +83,16 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    played = Demo(tmp_path_factory.mktemp("demo") / "state")
-    try:
-        done = played.run("deployments.demo")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield played
-    finally:
-        played.run("deployments.local", "down")
-        played.api.close()
+def demo() -> Iterator[Demo]:
+    with state_folder() as folder:
+        played = Demo(folder / "state")
+        try:
+            done = played.run("deployments.demo")
+            assert done.returncode == 0, done.stdout + done.stderr
+            yield played
+        finally:
+            played.run("deployments.local", "down")
+            played.api.close()
 
 
 def test_demo_json_tells_the_whole_story(demo: Demo) -> None:

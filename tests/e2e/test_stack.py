@@ -21,7 +21,7 @@ from deployments.stack.processes import Processes, Record, until
 from mlops.adapters.services import open_services
 from mlops.adapters.store import open_store
 from mlops.settings import Settings
-from tests.e2e.ports import free_ports, owned_processes
+from tests.e2e.ports import free_ports, owned_processes, state_folder
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ("postgres", "prefect", "mlflow", "reports", "worker-training", "worker-operations")
@@ -106,12 +106,13 @@ def make_settings(state: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    # So deep that a Unix socket's path does not fit: it must work there, too.
-    stack = Stack(make_settings(tmp_path_factory.mktemp("deep") / ("state-" * 20) / ".local"))
-    yield stack
-    stack.run("down")
-    shutil.rmtree(postgres.socket_dir(postgres.data_dir(stack.settings)))
+def stack() -> Iterator[Stack]:
+    with state_folder() as folder:
+        # So deep that a Unix socket's path does not fit: it must work there, too.
+        stack = Stack(make_settings(folder / ("state-" * 20) / ".local"))
+        yield stack
+        stack.run("down")
+        shutil.rmtree(postgres.socket_dir(postgres.data_dir(stack.settings)))
 
 
 @pytest.fixture
