@@ -57,6 +57,8 @@ def _prefect(settings: Settings, needs: tuple[str, ...]) -> Component:
         | {
             "PREFECT_HOME": str(settings.state / "prefect"),
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url(settings, "prefect", "asyncpg"),
+            # Relative, so that the UI works on any port and under any name of this machine.
+            "PREFECT_SERVER_UI_API_URL": "/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         },
