@@ -116,7 +116,7 @@ def _reports(settings: Settings) -> Component:
 
 
 def _worker(settings: Settings, pool: str) -> Component:
-    name = f"local-{pool}"
+    name, temporary = f"local-{pool}", settings.state / "tmp"
     # No --limit: a worker with one dies of a run that is resumed before it has let go of its slot
     # (RuntimeError: this borrower is already holding one of this CapacityLimiter's tokens).
     # How many run at once is the pool's concurrency limit, which the server keeps.
@@ -130,7 +130,10 @@ def _worker(settings: Settings, pool: str) -> Component:
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             # Without heartbeats a flow run whose process and worker died is Running for ever.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            # Prefect keeps a folder of a fixed name there, which is another user's on a shared machine.
+            "TMPDIR": str(temporary),
         },
+        prepare=lambda: temporary.mkdir(parents=True, exist_ok=True),
         ready=lambda record: _online(settings, pool, name, record),
         address=f"pool {pool}",
         start_seconds=90,

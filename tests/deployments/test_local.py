@@ -349,3 +349,12 @@ def test_record_survives_the_round_trip(processes: Processes, make: Callable[...
     record: Record = processes.start(make("one"))
 
     assert Processes(processes.state).records() == [record]
+
+
+def test_workers_share_no_temporary_folder_with_other_users(settings: Settings) -> None:
+    for worker in workers(settings):
+        assert worker.prepare
+        worker.prepare()
+        folder = Path(worker.env["TMPDIR"])
+        assert folder.is_dir()
+        assert folder.is_relative_to(settings.state)
