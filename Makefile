@@ -4,7 +4,7 @@ PROFILE ?= local
 BIN := .venv/bin
 export MLOPS_PROFILE := $(PROFILE)
 
-.PHONY: install demo test lint format up down status deploy lock clean
+.PHONY: install demo test bench lint format up down status deploy lock clean
 
 install: .venv/.installed
 
@@ -45,10 +45,21 @@ test: install
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
 	$(BIN)/pytest
 
+# Makes the compared servers' environments under .bench/ first; then it takes under 10 minutes. Shorter, or fewer
+# servers: make bench BENCH="--seconds 2 --only ours constant azureml". Writes docs/benchmarks.md.
+bench: install
+	@command -v wrk >/dev/null || { echo "make bench needs wrk: apt-get install wrk (or brew install wrk)" >&2; exit 1; }
+	@$(BIN)/python -m benchmarks.scoring $(BENCH)
+
 # Hashes and no addresses: the lock installs from whatever index the machine is set to.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 		--extra azure --extra dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 --constraint requirements.lock infra/docker/scoring.in --output-file infra/docker/scoring.txt
+	for name in $(basename $(notdir $(wildcard benchmarks/requirements/*.in))); do $(BIN)/uv pip compile --quiet \
+		--no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+		benchmarks/requirements/$$name.in --output-file benchmarks/requirements/$$name.txt || exit; done
 
 clean: down
-	rm -rf .local .venv
+	rm -rf .local .venv .bench

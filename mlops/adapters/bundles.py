@@ -1,11 +1,19 @@
 """Bundles in the store, under ``<model>/bundles/<digest>/``; whole or not there."""
 
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
 from mlops.adapters.store import Conflict, NotFound, Store
 from mlops.core.bundle import MANIFEST, Manifest, build_manifest, sha256
+
+
+class Reader(Protocol):
+    """What bundles are read from: a store, or something that reads one."""
+
+    def get(self, key: str) -> bytes:
+        """Read an object. Raises ``NotFound``."""
 
 
 class BundleError(Exception):
@@ -23,7 +31,7 @@ def save(store: Store, model: str, snapshot: str, files: dict[str, bytes]) -> st
     return manifest.digest
 
 
-def manifest(store: Store, model: str, digest: str) -> Manifest:
+def manifest(store: Reader, model: str, digest: str) -> Manifest:
     """Read and check a bundle's manifest.
 
     Raises:
@@ -39,7 +47,7 @@ def manifest(store: Store, model: str, digest: str) -> Manifest:
     return msgspec.json.decode(data, type=Manifest)
 
 
-def load(store: Store, model: str, digest: str, *names: str) -> dict[str, bytes]:
+def load(store: Reader, model: str, digest: str, *names: str) -> dict[str, bytes]:
     """Read files of a bundle (all of them unless named), each checked against its digest.
 
     Raises:

@@ -16,7 +16,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     kind: str
-    """``gate``, ``approval``, ``release``, ``verdict``, ``retraining`` or ``smoke``."""
+    """``gate``, ``approval``, ``release``, ``rollback``, ``verdict``, ``retraining`` or ``smoke``."""
     subject: str
     """What was decided on; with the kind it names the entry."""
     decision: str

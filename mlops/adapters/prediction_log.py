@@ -7,10 +7,10 @@ One object holds the rows of about a second, under ``<model>/predictions/date=..
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.adapters.prediction_tables import (
@@ -22,6 +22,7 @@ from mlops.adapters.prediction_tables import (
     prediction_fields,
     prediction_table,
 )
+from mlops.adapters.spool import Shipper, Spool
 from mlops.adapters.store import Store
 from mlops.core.schema import Schema
 
@@ -34,10 +35,11 @@ READERS = 8
 
 
 class PredictionLog:
-    """Writes rows behind the answers: a bounded queue in memory and one thread.
+    """Writes rows behind the answers: a bounded queue in memory, a spool on disk, the store.
 
-    The thread writes what is queued every ``flush_seconds`` or ``flush_rows``. While the store
-    fails it tries again with growing delay; rows that find the queue full are dropped and counted.
+    A thread turns what is queued into objects in the spool every ``flush_seconds`` or ``flush_rows``;
+    another one sends them. A store that is away, or slow, is noticed by neither the answers nor the
+    first thread. Rows that find the queue or the spool full are dropped and counted.
     """
 
     def __init__(
@@ -45,122 +47,120 @@ class PredictionLog:
         store: Store,
         model: str,
         environment: str,
+        spool: Path,
         *,
+        spool_bytes: int = 512 * 1024 * 1024,
         limit: int = 50_000,
         flush_rows: int = 5_000,
         flush_seconds: float = 1.0,
         retry_seconds: float = 1.0,
     ) -> None:
         self.dropped = 0
-        """Rows lost because the queue was full or the store failed until the end."""
-        self._store = store
-        self._model = model
+        """Rows lost because the queue or the spool was full, or because the disk failed."""
         self._environment = environment
         self._limit = limit
         self._flush_rows = flush_rows
         self._flush_seconds = flush_seconds
-        self._retry_seconds = retry_seconds
-        self._condition = threading.Condition()
+        self._spool = Spool(spool, spool_bytes)
+        self._shipper = Shipper(self._spool, store, model, environment, retry_seconds)
+        self._lock = threading.Lock()
         self._queue: list[Predictions | Labels] = []
         self._queued = 0
         self._writing = 0
-        self._closing = threading.Event()
-        self._deadline = float("inf")
+        self._begun = threading.Event()
+        self._enough = threading.Event()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, first what an earlier service left in the spool."""
+        self._shipper.start()
         self._thread.start()
 
     @property
     def queued(self) -> int:
         """Rows that are not in the store yet."""
-        return self._queued + self._writing
+        return self._queued + self._writing + self._spool.rows
+
+    @property
+    def spooled_bytes(self) -> int:
+        """Bytes on disk that wait for the store."""
+        return self._spool.bytes
 
     def add(self, rows: Predictions | Labels) -> bool:
-        """Queue rows without waiting for the store; whether there was room for them."""
-        with self._condition:
-            if self._closing.is_set() or self.queued + len(rows) > self._limit:
-                self.dropped += len(rows)
+        """Queue rows without waiting for disk or store; whether there was room for them."""
+        count = len(rows.request_ids)
+        with self._lock:
+            queued = self._queued + count
+            if self._closed or queued + self._writing > self._limit or self._spool.full:
+                self.dropped += count
                 return False
+            if not self._queue:
+                self._begun.set()
             self._queue.append(rows)
-            self._queued += len(rows)
-            if len(self._queue) == 1 or self._queued >= self._flush_rows:
-                self._condition.notify()
+            self._queued = queued
+            if queued >= self._flush_rows:
+                self._enough.set()
         return True
 
     def close(self, timeout: float = 10.0) -> None:
-        """Write what is queued, trying for ``timeout`` seconds; later rows are dropped."""
-        self._deadline = time.monotonic() + timeout
-        with self._condition:
-            self._closing.set()
-            self._condition.notify()
+        """Write what is queued, and try for ``timeout`` seconds to empty the spool; later rows are dropped."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._closed = True
+        self._begun.set()
+        self._enough.set()
         if self._thread.is_alive():
             self._thread.join(timeout + 5)
+            self._shipper.close(deadline)
 
     def _run(self) -> None:
         import pyarrow.parquet  # noqa: F401  # Now, and not while the first rows wait.
 
         while batch := self._next():
-            try:
-                objects = self._objects(batch)
-            except Exception:
-                logger.exception("%d rows of the prediction log cannot be written", self._writing)
-                self._lose(self._writing)
-                continue
-            for key, (data, rows) in objects.items():
-                if not self._put(key, data):
-                    logger.error("%d rows of the prediction log are lost: the store still fails", rows)
-                    self._lose(rows)
-            self._writing = 0
+            for (kind, day, _), parts in _groups(batch).items():
+                self._keep(kind, day, parts)
+            with self._lock:
+                self._writing = 0
 
     def _next(self) -> list[Predictions | Labels]:
         """Wait for rows, then for company; nothing once the log is closed and empty."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._queue or self._closing.is_set())
-            self._condition.wait_for(
-                lambda: self._queued >= self._flush_rows or self._closing.is_set(), self._flush_seconds
-            )
+        self._begun.wait()
+        self._enough.wait(self._flush_seconds)
+        with self._lock:
             batch, self._queue = self._queue, []
             self._writing, self._queued = self._queued, 0
+            if not self._closed:
+                self._begun.clear()
+                self._enough.clear()
         return batch
 
-    def _objects(self, batch: Iterable[Predictions | Labels]) -> dict[str, tuple[bytes, int]]:
-        """Parquet objects and their numbers of rows, by key: one for each kind, date and schema.
-
-        Keys are chosen once, so that a repeated put replaces its own object and doubles nothing.
-        """
-        groups: dict[tuple[str, date, int], list[Any]] = {}
-        for part in batch:
-            kind, schema = ("predictions", id(part.schema)) if isinstance(part, Predictions) else ("feedback", 0)
-            groups.setdefault((kind, part.time.date(), schema), []).append(part)
-        objects = {}
-        for (kind, day, _), parts in groups.items():
+    def _keep(self, kind: str, day: date, parts: Sequence[Any]) -> None:
+        """Put rows of one kind, date and schema into the spool."""
+        rows = sum(map(len, parts))
+        try:
             table = prediction_table(parts, self._environment) if kind == "predictions" else label_table(parts)
-            name = f"{self._environment}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.parquet"
-            objects[f"{self._model}/{kind}/date={day}/{name}"] = parquet(table), len(table)
-        return objects
-
-    def _put(self, key: str, data: bytes) -> bool:
-        """Put an object until it succeeds, or until the deadline once the log is closing."""
-        delay = self._retry_seconds
-        while True:
-            try:
-                self._store.put(key, data)
-                return True
-            except Exception as error:  # noqa: BLE001 - Stores raise what their clients raise; all of it may pass.
-                logger.warning("cannot write %s (%s: %s); trying again", key, type(error).__name__, error)
-            if self._closing.is_set():
-                if time.monotonic() >= self._deadline:
-                    return False
-                time.sleep(min(delay, 0.1))
-            self._closing.wait(delay)
-            delay = min(2 * delay, 30.0)
-
-    def _lose(self, rows: int) -> None:
-        with self._condition:
-            self.dropped += rows
+            kept = self._spool.add(kind, day, rows, parquet(table))
+            reason = "the spool is full"
+        except Exception as error:
+            logger.exception("%d rows of the prediction log cannot be written", rows)
+            kept, reason = False, type(error).__name__
+        with self._lock:
             self._writing -= rows
+            self.dropped += 0 if kept else rows
+        if kept:
+            self._shipper.notify()
+        else:
+            logger.error("%d rows of the prediction log are lost: %s", rows, reason)
+
+
+def _groups(batch: Iterable[Predictions | Labels]) -> dict[tuple[str, date, int], list[Any]]:
+    """Rows by kind, date and schema: each group becomes one object."""
+    groups: dict[tuple[str, date, int], list[Any]] = {}
+    for part in batch:
+        kind, schema = ("predictions", id(part.schema)) if isinstance(part, Predictions) else ("feedback", 0)
+        groups.setdefault((kind, part.time.date(), schema), []).append(part)
+    return groups
 
 
 def prediction_keys(store: Store, model: str, environment: str, since: date | None = None) -> list[str]:

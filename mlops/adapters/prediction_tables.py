@@ -1,8 +1,8 @@
 """The rows of the prediction log and their Arrow form."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -78,33 +78,42 @@ def label_fields() -> "pa.Schema":
 def prediction_table(parts: Sequence[Predictions], environment: str) -> "pa.Table":
     """The rows of predictions that share a schema."""
     schema = parts[0].schema
-    columns: dict[str, list[Any]] = {
-        "_request_id": [each for part in parts for each in part.request_ids],
-        "_time": [part.time for part in parts for _ in part.request_ids],
-        "_environment": [environment for part in parts for _ in part.request_ids],
-        "_generation": [part.generation for part in parts for _ in part.request_ids],
-        "_version": [part.version for part in parts for _ in part.request_ids],
-        "_digest": [part.digest for part in parts for _ in part.request_ids],
-        "_role": [part.role for part in parts for _ in part.request_ids],
-        "_predicted": [each for part in parts for each in part.predicted],
-        "_probabilities": [each for part in parts for each in part.probabilities],
+    columns: dict[str, Sequence[Any]] = {
+        "_request_id": _chain(part.request_ids for part in parts),
+        "_time": _repeated(parts, [part.time for part in parts]),
+        "_environment": [environment] * sum(map(len, parts)),
+        "_generation": _repeated(parts, [part.generation for part in parts]),
+        "_version": _repeated(parts, [part.version for part in parts]),
+        "_digest": _repeated(parts, [part.digest for part in parts]),
+        "_role": _repeated(parts, [part.role for part in parts]),
+        "_predicted": _chain(part.predicted for part in parts),
+        "_probabilities": _chain(part.probabilities for part in parts),
     }
-    rows = [row for part in parts for row in part.rows]
-    columns |= {column.name: [row[i] for row in rows] for i, column in enumerate(schema.columns)}
+    values = zip(*_chain(part.rows for part in parts), strict=True)
+    columns |= dict(zip((column.name for column in schema.columns), values, strict=True))
     return _table(columns, prediction_fields(schema))
 
 
 def label_table(parts: Sequence[Labels]) -> "pa.Table":
     """The rows of labels."""
-    columns: dict[str, list[Any]] = {
-        "_request_id": [each for part in parts for each in part.request_ids],
-        "_time": [part.time for part in parts for _ in part.request_ids],
-        "_label": [each for part in parts for each in part.labels],
+    columns: dict[str, Sequence[Any]] = {
+        "_request_id": _chain(part.request_ids for part in parts),
+        "_time": _repeated(parts, [part.time for part in parts]),
+        "_label": _chain(part.labels for part in parts),
     }
     return _table(columns, label_fields())
 
 
-def _table(columns: dict[str, list[Any]], fields: "pa.Schema") -> "pa.Table":
+def _chain(parts: Iterable[Iterable[Any]]) -> list[Any]:
+    return list(chain.from_iterable(parts))
+
+
+def _repeated(parts: Sequence[Predictions | Labels], values: Sequence[Any]) -> list[Any]:
+    """A value of each part, once for each of its rows."""
+    return _chain(map(repeat, values, map(len, parts)))
+
+
+def _table(columns: dict[str, Sequence[Any]], fields: "pa.Schema") -> "pa.Table":
     import pyarrow as pa
 
     return pa.Table.from_arrays([_array(columns[field.name], field.type) for field in fields], schema=fields)
@@ -120,16 +129,27 @@ def _array(values: Sequence[Any], kind: "pa.DataType") -> "pa.Array":
 
     if pa.types.is_list(kind):
         offsets = _numbers([0, *accumulate(map(len, values))], pa.int32(), None)
-        return pa.ListArray.from_arrays(offsets, _array([item for value in values for item in value], kind.value_type))
-    present = [value is not None for value in values]
-    validity = None if all(present) else pa.py_buffer(np.packbits(present, bitorder="little").tobytes())
+        return pa.ListArray.from_arrays(offsets, _array(_chain(values), kind.value_type))
+    validity = None
+    if None in values:
+        present = [value is not None for value in values]
+        validity = pa.py_buffer(np.packbits(present, bitorder="little").tobytes())
     if pa.types.is_string(kind):
+        if len(set(values)) == 1 and values[0] is not None:  # Most of the log's own columns, most of the time.
+            return _constant(values[0].encode(), len(values))
         texts = [(value or "").encode() for value in values]
         ends = np.array([0, *accumulate(map(len, texts))], dtype=np.int32)
         return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(texts)), validity)
     if pa.types.is_timestamp(kind):
         values = [value and (value - _EPOCH) // _MICROSECOND for value in values]
-    return _numbers([0 if value is None else value for value in values], kind, validity)
+    return _numbers([value or 0 for value in values] if validity else values, kind, validity)
+
+
+def _constant(text: bytes, rows: int) -> "pa.Array":
+    import pyarrow as pa
+
+    ends = np.arange(rows + 1, dtype=np.int32) * np.int32(len(text))
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(ends), pa.py_buffer(text * rows))
 
 
 def _numbers(values: Sequence[float], kind: "pa.DataType", validity: "pa.Buffer | None") -> "pa.Array":

@@ -44,3 +44,10 @@ class ScoringClient:
         except (httpx.TransportError, ValueError):
             return {}
         return answer
+
+    def metrics(self) -> str:
+        """The service's metrics in the Prometheus text format; empty while it does not answer."""
+        try:
+            return self._http.get("/metrics").raise_for_status().text
+        except httpx.HTTPError:
+            return ""

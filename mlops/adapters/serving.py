@@ -33,15 +33,41 @@ def read_state(store: Store, model: str, environment: str) -> Found | None:
 
 
 def write_state(
-    store: Store, model: str, environment: str, champion: Served, release: str, expected: Found | None
+    store: Store,
+    model: str,
+    environment: str,
+    champion: Served,
+    release: str,
+    expected: Found | None,
+    *,
+    shadow: Served | None = None,
+    canary: Served | None = None,
+    share: float = 0.0,
 ) -> Found:
-    """Let a bundle answer in an environment, as the generation after the expected one.
+    """Let bundles answer in an environment, as the generation after the expected one.
+
+    Args:
+        store: holds the state.
+        model: the model.
+        environment: the environment.
+        champion: answers what the canary does not.
+        release: the flow run that writes.
+        expected: the state to replace; none: there must be none.
+        shadow: is asked as well, and answers nobody.
+        canary: answers a share of the requests.
+        share: that share, between 0 and 1.
 
     Raises:
         Conflict: the state is no longer the expected one; nothing was written.
     """
-    generation = expected.state.generation + 1 if expected else 1
-    state = ServingState(generation=generation, champion=champion, release=release)
+    state = ServingState(
+        generation=expected.state.generation + 1 if expected else 1,
+        champion=champion,
+        shadow=shadow,
+        canary=canary,
+        canary_share=share,
+        release=release,
+    )
     data, key = msgspec.json.encode(state), state_key(model, environment)
     etag = store.put_if_match(key, data, expected.etag) if expected else store.put_if_absent(key, data)
     return Found(state, etag)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,9 +14,10 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from mlops.adapters.prediction_log import PredictionLog
-from mlops.adapters.store import StoreError, open_store
-from mlops.scoring import config
+from mlops.adapters.store import Store, StoreError, open_store
+from mlops.scoring import config, logs
 from mlops.scoring.app import ScoringApp
+from mlops.scoring.cache import Cache
 from mlops.scoring.config import Config
 from mlops.scoring.keys import KeyFile
 from mlops.scoring.shadow import Shadow
@@ -31,7 +33,7 @@ class PortTaken(Exception):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT, then answer what has begun and write the log."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.configure(os.environ.get(config.MODEL, ""), os.environ.get(config.ENVIRONMENT, ""))
     try:
         run(config.load())
     except (config.ConfigError, SettingsError, StoreError, PortTaken) as error:
@@ -46,10 +48,11 @@ def run(told: Config) -> None:
         mlops.adapters.store.StoreError: the store's URI is unusable.
     """
     store = open_store(told.store_uri)
-    serving = Serving(store, told.model, told.environment)
-    log = PredictionLog(store, told.model, told.environment)
+    serving = Serving(store, told.model, told.environment, Cache(told.cache, told.model, told.environment))
+    logs.configure(told.model, told.environment, lambda: serving.version)
+    log = _open_log(store, told)
     shadow = Shadow(log)
-    app = ScoringApp(told.model, told.environment, serving, log, shadow, KeyFile(told.keys_file))
+    app = ScoringApp(told.model, told.environment, serving, log, shadow, KeyFile(told.keys_file), told.limits)
     with ExitStack() as stack:
         stack.enter_context(_reserve(told.host, told.port))
         for part in (log, serving):
@@ -57,9 +60,19 @@ def run(told: Config) -> None:
         stack.callback(log.close)  # Last, when nothing adds rows any more.
         stack.callback(shadow.close)
         stack.callback(serving.close)
+        stack.callback(app.close)
         gc.freeze()  # What is loaded now stays, so it need not be looked through again.
+        gc.set_threshold(50_000, 20, 100)  # Logged rows live for a second; to look for cycles among them is in vain.
         asyncio.run(_serve(app, told))
-    logger.info("%s %s stopped; %d rows of its log were lost", told.model, told.environment, log.dropped)
+    logger.info("stopped; %d rows of the log wait on disk, %d were lost", log.queued, log.dropped)
+
+
+def _open_log(store: Store, told: Config) -> PredictionLog:
+    try:
+        return PredictionLog(store, told.model, told.environment, told.spool, spool_bytes=told.limits.spool)
+    except OSError as error:
+        reason = f"the prediction log cannot use the folder {told.spool} ({error.strerror})"
+        raise config.ConfigError(f"{reason}; set {config.SPOOL} to one that can be written") from None
 
 
 async def _serve(app: ScoringApp, told: Config) -> None:
@@ -74,7 +87,7 @@ async def _serve(app: ScoringApp, told: Config) -> None:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    logger.info("%s %s listens on http://%s:%d", told.model, told.environment, told.host, told.port)
+    logger.info("listens on http://%s:%d", told.host, told.port)
     await server.serve()
 
 

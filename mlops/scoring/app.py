@@ -3,64 +3,40 @@
 Plain ASGI, since a framework's routing and request objects cost nearly half of the throughput.
 """
 
-import asyncio
 import logging
 import os
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
 import msgspec
 
 from mlops.adapters.prediction_log import PredictionLog
-from mlops.adapters.prediction_tables import Labels, Predictions
-from mlops.core.serving import Served
+from mlops.adapters.prediction_tables import Labels
+from mlops.scoring.config import Limits
 from mlops.scoring.errors import FieldError, Refused, unusable
+from mlops.scoring.http import (
+    SMALL,
+    Answer,
+    Disconnected,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    parse_request,
+    read_body,
+    refusal,
+    send_answer,
+)
 from mlops.scoring.keys import KeyFile
 from mlops.scoring.metrics import Metrics
-from mlops.scoring.model import Model
 from mlops.scoring.openapi import describe
+from mlops.scoring.scorer import Scorer
 from mlops.scoring.shadow import Shadow
 from mlops.scoring.state import Generation, Serving
 from mlops.scoring.validation import REQUEST_ID, decode, labels
 
 logger = logging.getLogger(__name__)
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-MAX_BODY = 8 * 1024 * 1024
-"""Bytes in one request."""
-BODY_SECONDS = 30.0
-"""A client that sends more slowly than this is let go."""
-INLINE_BODY = 16 * 1024
-"""Larger requests are scored in a thread, so that small ones do not wait for them."""
-JSON = b"application/json"
-
-
-class Answer(NamedTuple):
-    """An HTTP answer."""
-
-    status: int
-    body: bytes
-    kind: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class Disconnected(Exception):
-    """The client went away before its request was complete."""
-
-
-class Request(NamedTuple):
-    """What a handler may look at."""
-
-    headers: dict[bytes, bytes]
-    receive: Receive
-
-
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
@@ -68,7 +44,14 @@ class ScoringApp:
     """Answers the requests of one scoring service."""
 
     def __init__(
-        self, model: str, environment: str, serving: Serving, log: PredictionLog, shadow: Shadow, keys: KeyFile
+        self,
+        model: str,
+        environment: str,
+        serving: Serving,
+        log: PredictionLog,
+        shadow: Shadow,
+        keys: KeyFile,
+        limits: Limits | None = None,
     ) -> None:
         self._model = model
         self._environment = environment
@@ -76,7 +59,11 @@ class ScoringApp:
         self._log = log
         self._shadow = shadow
         self._keys = keys
+        self._limits = limits or Limits()
         self._metrics = Metrics()
+        self._scorer = Scorer(model, log, shadow, self._metrics, self._limits)
+        self._in_flight = 0
+        self._large_in_flight = 0
         self._routes: dict[str, tuple[str, Handler]] = {
             "/score": ("POST", self._score),
             "/feedback": ("POST", self._feedback),
@@ -85,6 +72,10 @@ class ScoringApp:
             "/metrics": ("GET", self._render_metrics),
             "/openapi.json": ("GET", self._openapi),
         }
+
+    def close(self) -> None:
+        """Begin no more scoring."""
+        self._scorer.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (the interface of ASGI)."""
@@ -95,11 +86,11 @@ class ScoringApp:
         except Disconnected:
             return
         except Refused as refused:
-            answer = _refusal(refused)
+            answer = refusal(refused)
         except Exception:
             logger.exception("%s %s failed", scope["method"], path)
             answer = Answer(500, msgspec.json.encode({"error": "the service failed on this request; its log says why"}))
-        await _send(send, answer, with_body=scope["method"] != "HEAD")
+        await send_answer(send, answer, with_body=scope["method"] != "HEAD")
         if path in self._routes:
             self._metrics.observe(path, answer.status, time.perf_counter() - started)
 
@@ -110,46 +101,37 @@ class ScoringApp:
         if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
             body = msgspec.json.encode({"error": f"use {method}"})
             return Answer(405, body, headers=((b"allow", b"POST" if method == "POST" else b"GET, HEAD"),))
-        request = Request(dict(scope["headers"]), receive)
-        if method == "POST" and not self._keys.allows(request.headers.get(b"authorization")):
+        request = parse_request(scope, receive)
+        if method == "GET":
+            return await handler(request)
+        if not self._keys.allows(request.headers.get(b"authorization")):
             raise Refused(401, "a valid key is needed: Authorization: Bearer KEY")
-        return await handler(request)
+        large = request.declared is None or request.declared > SMALL
+        self._admit(large)
+        self._in_flight += 1
+        self._large_in_flight += large
+        try:
+            return await handler(request)
+        finally:
+            self._in_flight -= 1
+            self._large_in_flight -= large
+
+    def _admit(self, large: bool) -> None:
+        if self._in_flight >= self._limits.requests:
+            raise Refused(503, f"{self._limits.requests} requests are in flight already; try again")
+        if large and self._large_in_flight >= self._limits.large:
+            raise Refused(503, f"{self._limits.large} large requests are in flight already; try again")
 
     async def _score(self, request: Request) -> Answer:
         generation = self._ready()
         request_id = _request_id(request.headers)
-        body = await _body(request)
-        if len(body) <= INLINE_BODY:
-            return Answer(200, self._predict(generation, request_id, body))
-        return Answer(200, await asyncio.to_thread(self._predict, generation, request_id, body))
-
-    def _predict(self, generation: Generation, request_id: str, body: bytes) -> bytes:
-        """Decode, check, score, log; return the answer's JSON."""
-        role, served, model = generation.choose(request_id)
-        payload = decode(body)
-        rows = model.checker.rows(payload)
-        predicted, probabilities = model.predict(rows)
-        batch = isinstance(payload, list)
-        entry = Predictions(
-            schema=model.schema,
-            request_ids=[f"{request_id}.{i}" for i in range(len(rows))] if batch else [request_id],
-            time=datetime.now(UTC),
-            generation=generation.state.generation,
-            version=served.version,
-            digest=served.digest,
-            role=role,
-            predicted=predicted,
-            probabilities=probabilities,
-            rows=rows,
-        )
-        self._log.add(entry)
-        if generation.shadow and generation.state.shadow:
-            self._shadow.submit(generation.state.shadow, generation.shadow, payload, rows, entry)
-        return _scored(self._model, served, model, entry, request_id, batch)
+        body = await read_body(request, self._limits)
+        return Answer(200, await self._scorer.score(generation, request_id, body))
 
     async def _feedback(self, request: Request) -> Answer:
         classes = self._ready().champion.classes
-        checked = labels(decode(await _body(request)), classes)
+        payload = decode(await read_body(request, self._limits))
+        checked = labels(payload, classes, self._limits.batch)
         entry = Labels(
             request_ids=[each.request_id for each in checked],
             time=datetime.now(UTC),
@@ -174,6 +156,7 @@ class ScoringApp:
             "champion": state.champion if state else None,
             "shadow": state.shadow if state else None,
             "canary": state.canary if state else None,
+            "source": self._serving.source,
             "error": self._serving.problem,
         }
         return Answer(200 if state else 503, msgspec.json.encode(report))
@@ -186,17 +169,21 @@ class ScoringApp:
                 "generation": current.state.generation if current else 0,
                 "state_error": self._serving.problem is not None,
                 "log_queued_rows": self._log.queued,
+                "log_spooled_bytes": self._log.spooled_bytes,
+                "from_cache": self._serving.source == "cache",
+                "requests_in_flight": self._in_flight,
             },
             counters={
                 "log_dropped_rows_total": self._log.dropped,
                 "shadow_skipped_requests_total": self._shadow.skipped,
             },
+            shadow=self._shadow.results,
         )
         return Answer(200, body, b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, _: Request) -> Answer:
         current = self._ready()
-        return Answer(200, msgspec.json.encode(describe(current.champion.about, current.state.champion)))
+        return Answer(200, msgspec.json.encode(describe(current.champion.about, current.state.champion, self._limits)))
 
     def _ready(self) -> Generation:
         if current := self._serving.current:
@@ -208,75 +195,8 @@ class ScoringApp:
 def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is None:
-        return uuid.uuid4().hex
+        return os.urandom(16).hex()  # As good as a UUID, at a fifth of its time.
     text = given.decode("latin-1")
     if not REQUEST_ID.fullmatch(text):
         raise unusable([FieldError("X-Request-ID", "must be 1 to 80 letters, digits, dots, dashes or underscores")])
     return text
-
-
-async def _body(request: Request) -> bytes:
-    length = request.headers.get(b"content-length", b"")
-    declared = int(length) if length.isdigit() else None
-    if declared is not None and declared > MAX_BODY:
-        raise _too_large()
-    body, more = await _chunk(request.receive)
-    # Usually this is all. To ask whether more comes when none can would cost half of the throughput.
-    if more and len(body) != declared:
-        body = await _rest(body, request.receive)
-    if len(body) > MAX_BODY:
-        raise _too_large()
-    return body
-
-
-async def _rest(first: bytes, receive: Receive) -> bytes:
-    chunks, size, more = [first], len(first), True
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while more and size <= MAX_BODY:
-                chunk, more = await _chunk(receive)
-                chunks.append(chunk)
-                size += len(chunk)
-    except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
-    return b"".join(chunks)
-
-
-async def _chunk(receive: Receive) -> tuple[bytes, bool]:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    return message.get("body", b""), message.get("more_body", False)
-
-
-def _too_large() -> Refused:
-    return Refused(413, f"the body is larger than {MAX_BODY} bytes")
-
-
-def _scored(name: str, served: Served, model: Model, entry: Predictions, request_id: str, batch: bool) -> bytes:
-    key, classes = model.schema.output, model.classes
-    output: list[dict[str, str]] = [{key: label} for label in entry.predicted]
-    probabilities = [dict(zip(classes, row, strict=True)) for row in entry.probabilities]
-    return msgspec.json.encode(
-        {
-            "output": output if batch else output[0],
-            "probabilities": probabilities if batch else probabilities[0],
-            "request_id": request_id,
-            "model": {"name": name, "version": served.version, "digest": served.digest},
-        }
-    )
-
-
-def _refusal(refused: Refused) -> Answer:
-    headers = ((b"www-authenticate", b"Bearer"),) if refused.status == 401 else ()
-    return Answer(refused.status, msgspec.json.encode(refused.body()), headers=headers)
-
-
-async def _send(send: Send, answer: Answer, with_body: bool) -> None:
-    headers: Iterable[tuple[bytes, bytes]] = (
-        (b"content-type", answer.kind),
-        (b"content-length", str(len(answer.body)).encode()),
-        *answer.headers,
-    )
-    await send({"type": "http.response.start", "status": answer.status, "headers": list(headers)})
-    await send({"type": "http.response.body", "body": answer.body if with_body else b""})

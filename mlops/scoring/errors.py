@@ -34,6 +34,13 @@ class Refused(Exception):
         return {"error": self.error, "fields": self.fields[:MAX_FIELDS]} if self.fields else {"error": self.error}
 
 
+class TooSlow(Refused):
+    """A request that was not answered in its time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(503, f"not answered within {seconds:g} s; send fewer records at once, or try again later")
+
+
 def unusable(fields: Sequence[FieldError]) -> Refused:
     """Refuse a request for its fields, the first of them named in the message."""
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""

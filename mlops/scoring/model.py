@@ -1,5 +1,7 @@
 """A bundle loaded for serving: digests checked, warmed up, its golden records answered."""
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,8 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mlops.adapters.bundles import Reader
 from mlops.adapters.bundles import load as load_bundle
-from mlops.adapters.store import Store
 from mlops.core.bundle import ServedModel
 from mlops.core.schema import Column, Schema
 from mlops.scoring.errors import Refused
@@ -18,6 +20,10 @@ Probabilities = npt.NDArray[np.floating[Any]]
 Predict = Callable[[Sequence[Row]], Probabilities]
 GOLDEN_TOLERANCE = 1e-3
 """Single precision and another processor may move a probability by less than this."""
+SLICE = 2_000
+"""Rows given to a model at once, so that a batch whose time is over ends soon."""
+QUICK_SECONDS = 0.02
+"""A model that takes longer for a small request is asked in a thread, so that other requests need not wait."""
 
 
 class ModelError(Exception):
@@ -33,21 +39,51 @@ class Model:
         self.schema = about.data
         self.classes = about.data.target.classes
         self.checker = Checker(about.data)
+        self._seconds = 0.0
         self._predict = predict
 
-    def predict(self, rows: Sequence[Row]) -> tuple[list[str], list[list[float]]]:
+    @property
+    def quick(self) -> bool:
+        """Whether small requests are answered so fast that others may wait for them."""
+        return self._seconds < QUICK_SECONDS
+
+    def took(self, seconds: float) -> None:
+        """Remember how long a small request took; recent ones count most."""
+        self._seconds += 0.1 * (seconds - self._seconds)
+
+    def predict(self, rows: Sequence[Row], deadline: float = math.inf) -> tuple[list[str], list[list[float]]]:
         """Answer rows: the classes, and the probabilities [rows, classes] in the schema's order.
 
         Raises:
             Refused: 422, the model has no finite answer for these values.
+            TimeoutError: ``deadline`` (of ``time.monotonic``) passed between two slices.
         """
-        probabilities = self._predict(rows)
-        if not np.isfinite(probabilities).all():
+        if len(rows) == 1:
+            return self._slice(rows)
+        predicted: list[str] = []
+        probabilities: list[list[float]] = []
+        for start in range(0, len(rows), SLICE):
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            labels, values = self._slice(rows[start : start + SLICE])
+            predicted += labels
+            probabilities += values
+        return predicted, probabilities
+
+    def _slice(self, rows: Sequence[Row]) -> tuple[list[str], list[list[float]]]:
+        found = self._predict(rows)
+        probabilities: list[list[float]] = found.tolist()
+        if len(rows) == 1:  # For one row numpy's functions cost more than the model.
+            (row,) = probabilities
+            finite, places = math.isfinite(sum(row)), [row.index(max(row))]
+        else:
+            finite, places = bool(np.isfinite(found).all()), found.argmax(axis=1).tolist()
+        if not finite:
             raise Refused(422, "the model has no finite probability for these values")
-        return [self.classes[i] for i in probabilities.argmax(axis=1)], probabilities.tolist()
+        return [self.classes[i] for i in places], probabilities
 
 
-def load_model(store: Store, name: str, digest: str) -> Model:
+def load_model(store: Reader, name: str, digest: str) -> Model:
     """Load a bundle by its digest, warm it up and check its golden records.
 
     Raises:
@@ -95,6 +131,8 @@ def _inputs(about: ServedModel) -> Callable[[Sequence[Row]], dict[str, npt.NDArr
     features = [(column.name, position[column.name], column.type == "category") for column in about.data.features]
     if about.layout == "matrix":
         places = [place for _, place, _ in features]
+        if places == list(range(len(about.data.columns))):
+            return lambda rows: {"features": np.array(rows, dtype=np.float32)}
         return lambda rows: {"features": np.array([[row[i] for i in places] for row in rows], dtype=np.float32)}
     if about.layout != "columns":
         raise ModelError(f"model.json: unknown layout {about.layout!r}; it must be matrix or columns")
@@ -127,10 +165,14 @@ def _joblib(data: bytes, schema: Schema) -> Predict:
 
 
 def _warm_up(model: Model) -> None:
-    """Answer once before anyone asks, so that the first request is not the slow one."""
-    shape = model._predict([_neutral_row(model.schema)]).shape
+    """Answer before anyone asks, so that the first request is not the slow one, and see how long it takes."""
+    row = _neutral_row(model.schema)
+    shape = model._predict([row]).shape
     if shape != (1, len(model.classes)):
         raise ModelError(f"the probabilities of one record have the shape {shape}, not (1, {len(model.classes)})")
+    started = time.perf_counter()
+    model._predict([row])
+    model._seconds = time.perf_counter() - started
 
 
 def _check_golden(model: Model) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,44 +18,76 @@ logger = logging.getLogger(__name__)
 
 
 class Shadow:
-    """One thread that scores and logs; of the requests it falls behind with, ``limit`` wait and the rest is skipped."""
+    """One thread that scores and logs; when it falls behind, ``limit`` rows wait and the rest is skipped.
 
-    def __init__(self, log: PredictionLog, limit: int = 200) -> None:
+    A request of more rows than that is scored when nothing else waits.
+    """
+
+    def __init__(self, log: PredictionLog, limit: int = 5_000) -> None:
         self.skipped = 0
         """Requests without a shadow answer: no room, refused, or an error."""
         self._log = log
-        self._room = threading.Semaphore(limit)
+        self._limit = limit
+        self._waiting = 0
+        self._results: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+
+    @property
+    def results(self) -> dict[tuple[str, str], int]:
+        """Rows by version and result: ``agree``, ``disagree``, ``error`` or ``skipped``."""
+        with self._lock:
+            return dict(self._results)
 
     def submit(self, served: Served, model: Model, payload: object, rows: Sequence[Row], answered: Predictions) -> None:
         """Queue a request that was answered (as logged in ``answered``) for the shadow."""
-        if self._room.acquire(blocking=False):
+        with self._lock:
+            if room := self._waiting == 0 or self._waiting + len(rows) <= self._limit:
+                self._waiting += len(rows)
+            else:
+                self.skipped += 1
+                self._results[served.version, "skipped"] += len(rows)
+        if room:
             self._executor.submit(self._score, served, model, payload, rows, answered)
-        else:
-            self.skipped += 1
 
     def close(self) -> None:
         """Score what waits, then stop."""
         self._executor.shutdown()
 
     def _score(self, served: Served, model: Model, payload: object, rows: Sequence[Row], answered: Predictions) -> None:
+        results: Counter[str] = Counter()
         try:
-            if model.schema != answered.schema:
-                rows = model.checker.rows(payload)
-            predicted, probabilities = model.predict(rows)
-            entry = msgspec.structs.replace(
-                answered,
-                role="shadow",
-                version=served.version,
-                digest=served.digest,
-                schema=model.schema,
-                predicted=predicted,
-                probabilities=probabilities,
-                rows=rows,
-            )
+            entry = _answer(served, model, payload, rows, answered)
+            same = sum(map(str.__eq__, entry.predicted, answered.predicted))
+            results.update(agree=same, disagree=len(rows) - same)
             self._log.add(entry)
         except Exception as error:  # noqa: BLE001 - Nobody waits for a shadow, and nothing it does may disturb the champion.
-            self.skipped += 1
-            logger.warning("shadow %s did not answer a request: %s: %s", served.version, type(error).__name__, error)
-        finally:
-            self._room.release()
+            results["error"] = len(rows)
+            logger.warning(
+                "shadow %s did not answer a request: %s: %s",
+                served.version,
+                type(error).__name__,
+                error,
+                extra={"request_id": answered.request_ids[0]},
+            )
+        with self._lock:
+            self._waiting -= len(rows)
+            self.skipped += bool(results["error"])
+            for result, count in results.items():
+                self._results[served.version, result] += count
+
+
+def _answer(served: Served, model: Model, payload: object, rows: Sequence[Row], answered: Predictions) -> Predictions:
+    if model.schema != answered.schema:
+        rows = model.checker.rows(payload)
+    predicted, probabilities = model.predict(rows)
+    return msgspec.structs.replace(
+        answered,
+        role="shadow",
+        version=served.version,
+        digest=served.digest,
+        schema=model.schema,
+        predicted=predicted,
+        probabilities=probabilities,
+        rows=rows,
+    )

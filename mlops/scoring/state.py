@@ -1,15 +1,18 @@
-"""What serves now: follows the serving state and swaps whole generations of models."""
+"""What serves now: follows the serving state and swaps whole generations of models, also while the store is away."""
 
 import hashlib
 import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
+from mlops.adapters.bundles import Reader
 from mlops.adapters.store import Store
 from mlops.core.serving import Served, ServingState, state_key
+from mlops.scoring.cache import Cache, Recording
 from mlops.scoring.model import Model, load_model
 
 logger = logging.getLogger(__name__)
@@ -49,13 +52,17 @@ class Serving:
     """Follows the serving state of one model and environment in a thread.
 
     ``current`` and ``problem`` are replaced as a whole, so a request reads one consistent
-    generation however the state changes meanwhile.
+    generation however the state changes meanwhile. While nothing serves, a state that cannot be
+    taken (the store is away, a bundle is damaged) is answered with the last good generation from disk.
     """
 
-    def __init__(self, store: Store, model: str, environment: str) -> None:
+    def __init__(self, store: Store, model: str, environment: str, cache: Cache) -> None:
         self.current: Generation | None = None
         self.problem: Problem | None = Problem(None, "starting")
+        self.source: Literal["store", "cache"] = "store"
+        """Where ``current`` was read."""
         self._store = store
+        self._cache = cache
         self._model = model
         self._key = state_key(model, environment)
         self._etag: str | None = None
@@ -63,6 +70,11 @@ class Serving:
         self._retry_seconds = POLL_SECONDS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="serving-state", daemon=True)
+
+    @property
+    def version(self) -> str | None:
+        """The champion's version."""
+        return self.current.state.champion.version if self.current else None
 
     def start(self) -> None:
         """Begin to follow the state."""
@@ -82,7 +94,7 @@ class Serving:
 
     def poll(self) -> None:
         """Load the state when it is new, or when it failed a while ago; keep the old generation on failure."""
-        generation = None
+        generation, recording = None, Recording(self._store)
         try:
             etag = self._store.etag(self._key)
             if etag == self._etag and (self.problem is None or time.monotonic() < self._retry_at):
@@ -95,12 +107,27 @@ class Serving:
                 return
             state = msgspec.json.decode(self._store.get(self._key), type=ServingState)
             generation = state.generation
-            self.current = self._load(state)
+            self.current = self._load(recording, state)
         except Exception as error:  # noqa: BLE001 - Whatever is wrong with a bundle or the store, the old generation serves on.
             self._fail(generation, f"{type(error).__name__}: {error}")
+            if self.current is None:
+                self._restore()
             return
-        self.problem = None
+        self.problem, self.source = None, "store"
+        self._cache.keep(state, recording.files)
         logger.info("generation %d serves: version %s (%s)", generation, state.champion.version, state.champion.digest)
+
+    def _restore(self) -> None:
+        """Serve the last good generation from disk, its digests and golden records checked again."""
+        try:
+            if (state := self._cache.state()) is None:
+                return
+            self.current = self._load(self._cache, state)
+        except Exception as error:  # noqa: BLE001 - A cache that cannot be used is as good as none.
+            logger.error("the last good generation on disk cannot be used: %s: %s", type(error).__name__, error)
+            return
+        self.source = "cache"
+        logger.warning("generation %d serves from disk: version %s", state.generation, state.champion.version)
 
     def _fail(self, generation: int | None, reason: str) -> None:
         if self.problem is None or self.problem.reason != reason:
@@ -109,14 +136,14 @@ class Serving:
         self._retry_at = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
 
-    def _load(self, state: ServingState) -> Generation:
+    def _load(self, source: Reader, state: ServingState) -> Generation:
         # Bundles are immutable, so one that is loaded already (a canary on its way up) is kept.
         loaded = {}
         if old := self.current:
             loaded = {model.digest: model for model in (old.champion, old.shadow, old.canary) if model}
         for served in (state.champion, state.shadow, state.canary):
             if served and served.digest not in loaded:
-                loaded[served.digest] = load_model(self._store, self._model, served.digest)
+                loaded[served.digest] = load_model(source, self._model, served.digest)
         return Generation(
             state=state,
             champion=loaded[state.champion.digest],

@@ -12,8 +12,6 @@ import msgspec
 from mlops.core.schema import MAX_CATEGORY, Column, Schema
 from mlops.scoring.errors import FieldError, Refused, unusable
 
-MAX_BATCH = 10_000
-"""Records in one request."""
 MAX_NUMBER = 3.4028234e38
 """The models compute in single precision; a larger number would become infinite."""
 
@@ -56,21 +54,22 @@ class Checker:
     """The checks of one schema, prepared once."""
 
     def __init__(self, schema: Schema) -> None:
-        self._columns = [(c.name, _check(c), _may_be_absent(c)) for c in schema.columns]
+        self._columns = [
+            (c.name, _check(c), may_be_absent(c), "" if c.type == "category" else None) for c in schema.columns
+        ]
         self._names = {column.name for column in schema.columns}
 
     def rows(self, payload: object) -> list[Row]:
         """Check one record or a list of records; return their rows.
 
         Raises:
-            Refused: 422 naming each wrong field, 413 for more than ``MAX_BATCH`` records.
+            Refused: 422 naming each wrong field.
         """
         if not isinstance(payload, list):
             row, wrong = self._row(payload, None)
             if wrong:
                 raise unusable(wrong)
             return [row]
-        check_batch(payload)
         rows, wrong = [], []
         for index, record in enumerate(payload):
             row, problems = self._row(record, index)
@@ -85,9 +84,9 @@ class Checker:
             return [], [FieldError("", f"a record must be an object, not {describe(record)}", index)]
         row: Row = []
         wrong = []
-        for name, check, optional in self._columns:
+        for name, check, optional, empty in self._columns:
             value = record.get(name)
-            if value is None or value == "":
+            if value is None or value == empty:
                 if not optional:
                     wrong.append(FieldError(name, _absence(record, name), index))
                 row.append(None)
@@ -110,12 +109,12 @@ def _absence(record: dict[str, object], name: str) -> str:
     return "is null" if record[name] is None else "is empty"
 
 
-def check_batch(items: Sequence[object]) -> None:
-    """Refuse an empty list (422) and one of more than ``MAX_BATCH`` (413)."""
+def check_batch(items: Sequence[object], limit: int) -> None:
+    """Refuse an empty list and one of more than ``limit`` items: 422."""
     if not items:
         raise Refused(422, "the list is empty; send at least one record")
-    if len(items) > MAX_BATCH:
-        raise Refused(413, f"{len(items)} records; send at most {MAX_BATCH} at once")
+    if len(items) > limit:
+        raise Refused(422, f"{len(items)} records; send at most {limit} at once")
 
 
 def describe(value: object) -> str:
@@ -128,7 +127,8 @@ def clean(text: str) -> str:
     return text[:80].encode("utf-8", "replace").decode()
 
 
-def _may_be_absent(column: Column) -> bool:
+def may_be_absent(column: Column) -> bool:
+    """Whether a record may lack this column, or have it null."""
     return column.nullable or not (column.feature or column.type == "time")
 
 
@@ -198,14 +198,14 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _RECORD_ID = re.compile(r"[A-Za-z0-9._-]{1,90}")
 
 
-def labels(payload: object, classes: Sequence[str]) -> list[Label]:
+def labels(payload: object, classes: Sequence[str], limit: int) -> list[Label]:
     """Check one label or a list of labels.
 
     Raises:
-        Refused: 422 naming each wrong field, 413 for more than ``MAX_BATCH`` labels.
+        Refused: 422 naming each wrong field, or for more than ``limit`` labels.
     """
     items: list[object] = payload if isinstance(payload, list) else [payload]
-    check_batch(items)
+    check_batch(items, limit)
     wrong = []
     for index, item in enumerate(items):
         wrong += _label_errors(item, classes, index if items is payload else None)

@@ -52,15 +52,22 @@ class FlakyStore(FolderStore):
 
 @pytest.fixture
 def store(tmp_path: Path) -> FlakyStore:
-    return FlakyStore(tmp_path)
+    return FlakyStore(tmp_path / "store")
+
+
+def spool(tmp_path: Path, environment: str = "prod") -> Path:
+    """The folder of an environment's spool."""
+    return tmp_path / "spool" / environment
 
 
 @pytest.fixture
-def open_log(store: FlakyStore) -> Iterator[Callable[..., PredictionLog]]:
+def open_log(store: FlakyStore, tmp_path: Path) -> Iterator[Callable[..., PredictionLog]]:
     opened: list[PredictionLog] = []
 
     def open_log(environment: str = "prod", **options: Any) -> PredictionLog:
-        opened.append(PredictionLog(store, "m", environment, **({"retry_seconds": 0.01} | options)))
+        opened.append(
+            PredictionLog(store, "m", environment, spool(tmp_path, environment), **({"retry_seconds": 0.01} | options))
+        )
         opened[-1].start()
         return opened[-1]
 
@@ -210,25 +217,108 @@ def test_rows_wait_for_a_store_that_is_away_and_are_written_once(store: FlakySto
     assert log.dropped == 0
 
 
-def test_rows_beyond_the_bound_are_dropped_and_counted(store: FlakyStore, open_log: Any) -> None:
-    store.away = True
-    log = open_log(limit=3, flush_seconds=0.01)
+def test_rows_beyond_the_bound_of_memory_are_dropped_and_counted(open_log: Any) -> None:
+    log = open_log(limit=3, flush_seconds=60)
     assert log.add(predictions("a", "b"))
-    assert eventually(lambda: store.tries > 0)
     assert not log.add(predictions("c", "d"))
     assert log.add(predictions("e"))
     assert not log.add(labels("f"))
     assert (log.queued, log.dropped) == (3, 3)
 
 
-def test_rows_that_cannot_be_written_at_the_end_are_counted(store: FlakyStore, open_log: Any) -> None:
+def test_memory_is_free_again_once_rows_are_on_disk(store: FlakyStore, open_log: Any, tmp_path: Path) -> None:
+    store.away = True
+    log = open_log(limit=2, flush_seconds=0.01)
+    for name in "abcd":
+        assert eventually(lambda name=name: log.add(predictions(name)))
+    assert eventually(lambda: len(list(spool(tmp_path).glob("*.parquet"))) >= 2)
+    store.away = False
+    assert eventually(lambda: log.queued == 0)
+    assert set(read_predictions(store, "m", "prod")["_request_id"].to_pylist()) == set("abcd")
+
+
+def test_rows_beyond_the_bound_of_the_spool_are_dropped_and_counted(store: FlakyStore, open_log: Any) -> None:
+    store.away = True
+    log = open_log(flush_seconds=0.01, spool_bytes=1)
+    log.add(predictions("a", "b"))
+    assert eventually(lambda: log.dropped == 2)
+    assert (log.queued, log.spooled_bytes) == (0, 0)
+
+
+def test_a_full_spool_refuses_at_once(store: FlakyStore, open_log: Any) -> None:
     store.away = True
     log = open_log(flush_seconds=0.01)
-    log.add(predictions("a", "b"))
-    log.close(timeout=0.2)
-    assert (log.queued, log.dropped) == (0, 2)
+    log.add(predictions("a"))
+    assert eventually(lambda: log.spooled_bytes > 0)
+    log._spool._limit = log.spooled_bytes
+    assert not log.add(labels("b"))
+    assert log.dropped == 1
+
+
+def test_rows_on_disk_at_the_end_are_sent_by_the_next_log_in_order(
+    store: FlakyStore, open_log: Any, tmp_path: Path
+) -> None:
+    store.away = True
+    log = open_log(flush_seconds=0.01)
+    for name in "ab":
+        log.add(predictions(name))
+        assert eventually(lambda name=name: len(list(spool(tmp_path).glob("*"))) == "ab".index(name) + 1)
+    log.close(timeout=0.1)
+    assert (log.queued, log.dropped) == (2, 0)
     assert not log.add(predictions("after the end"))
-    assert log.dropped == 3
+    assert log.dropped == 1
+    assert list(spool(tmp_path).glob("*.parquet"))
+    store.away = False
+    again = open_log(flush_seconds=0.01)
+    again.add(predictions("c"))
+    assert eventually(lambda: again.queued == 0)
+    assert read_predictions(store, "m", "prod")["_request_id"].to_pylist() == ["a", "b", "c"]
+    assert not list(spool(tmp_path).iterdir())
+
+
+def test_an_object_put_before_a_kill_is_put_again_under_its_key(
+    store: FlakyStore, open_log: Any, tmp_path: Path
+) -> None:
+    store.away = True
+    log = open_log(flush_seconds=0.01)
+    log.add(predictions("a"))
+    assert eventually(lambda: log.spooled_bytes > 0)
+    log.close(timeout=0.1)
+    (file,) = spool(tmp_path).iterdir()
+    left = file.read_bytes()
+    store.away = False
+    first = open_log()
+    assert eventually(lambda: first.queued == 0)
+    first.close()
+    (key,) = prediction_keys(store, "m", "prod")
+    file.write_bytes(left)  # As if it had been killed after the put.
+    again = open_log()
+    assert eventually(lambda: again.queued == 0)
+    assert prediction_keys(store, "m", "prod") == [key]
+    assert read_predictions(store, "m", "prod")["_request_id"].to_pylist() == ["a"]
+
+
+def test_a_store_that_hangs_keeps_no_row_in_memory(store: FlakyStore, open_log: Any, monkeypatch: Any) -> None:
+    release, working = threading.Event(), store.put
+    monkeypatch.setattr(store, "put", lambda key, data: release.wait(20) and working(key, data))
+    log = open_log(flush_seconds=0.01)
+    log.add(predictions("a"))
+    assert eventually(lambda: log.spooled_bytes > 0)
+    before = log.spooled_bytes
+    log.add(predictions("b"))
+    assert eventually(lambda: log.spooled_bytes > before)
+    release.set()
+    assert eventually(lambda: log.queued == 0)
+
+
+def test_strange_files_in_the_spool_stay_and_stop_nothing(store: FlakyStore, open_log: Any, tmp_path: Path) -> None:
+    strange = spool(tmp_path) / "notes.txt"
+    strange.parent.mkdir(parents=True)
+    strange.write_text("not ours")
+    log = open_log(flush_seconds=0.01)
+    log.add(predictions("a"))
+    assert eventually(lambda: len(prediction_keys(store, "m", "prod")) == 1)
+    assert strange.read_text() == "not ours"
 
 
 def test_rows_without_a_parquet_form_end_nothing_else(store: FlakyStore, open_log: Any) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,15 +92,93 @@ def test_the_key_is_made_once_and_for_this_user_only(settings: Settings, service
     assert key not in services.logs("iris", "uat")
 
 
-def test_a_killed_service_comes_back_at_its_address(services: LocalServices) -> None:
-    first = services.ensure("iris", "prod")
-    process = psutil.Process(first.pid)
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def kill(pid: int | None) -> None:
+    """Kill a process that may be a child of this one, and wait until it is gone."""
+    process = psutil.Process(pid)
     process.kill()
     process.wait(10)
+
+
+def gone(pid: int | None) -> bool:
+    """Whether a process has ended, reaped or not."""
+    return pid is not None and (not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_killed_service_is_started_again_at_its_address(services: LocalServices) -> None:
+    first = services.ensure("iris", "prod")
+    kill(first.pid)
+    assert eventually(lambda: services.describe("iris", "prod").pid not in (None, first.pid))
+    again = services.ensure("iris", "prod")
+    assert (again.url, again.supervisor, again.restarts) == (first.url, first.supervisor, 1)
+    assert healthy(again)
+    assert "the service ended (signal 9) and is started again in 0.2 s" in services.logs("iris", "prod")
+
+
+def test_a_killed_supervisor_leaves_no_second_service(services: LocalServices) -> None:
+    first = services.ensure("iris", "prod")
+    kill(first.supervisor)
     assert services.describe("iris", "prod").status == "stopped"
     again = services.ensure("iris", "prod")
-    assert (again.url, again.status) == (first.url, "running")
+    assert (again.url, again.restarts) == (first.url, 0)
+    assert again.supervisor != first.supervisor
+    assert healthy(again)
+    assert gone(first.pid)
+
+
+def test_stop_ends_the_supervisor_and_the_service(services: LocalServices) -> None:
+    service = services.ensure("iris", "prod")
+    services.stop("iris", "prod")
+    assert services.describe("iris", "prod").status == "stopped"
+    assert gone(service.pid)
+    assert gone(service.supervisor)
+
+
+def test_the_supervisor_is_small(services: LocalServices) -> None:
+    supervisor = psutil.Process(services.ensure("iris", "prod").supervisor)
+    assert supervisor.memory_info().rss < 40 * 1024 * 1024
+
+
+def test_a_changed_setting_replaces_the_service_and_says_so_before(
+    settings: Settings, services: LocalServices, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = services.ensure("iris", "prod")
+    assert services.changes("iris", "prod") == ""
+    changed = LocalServices(msgspec.structs.replace(settings, store=(tmp_path / "another").as_uri()))
+    assert "does not answer" in changed.changes("iris", "prod")
+    again = changed.ensure("iris", "prod")
+    assert again.url == first.url
     assert again.pid != first.pid
+    assert healthy(again)
+    assert changed.changes("iris", "prod") == ""
+    assert "does not answer" in caplog.text
+
+
+def test_a_changed_limit_replaces_the_service(services: LocalServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.ensure("iris", "prod")
+    monkeypatch.setenv("MLOPS_SCORING_LIMIT_BATCH", "7")
+    assert services.changes("iris", "prod")
+    monkeypatch.setenv("MLOPS_SCORING_LIMIT_BATCH", "")
+    monkeypatch.delenv("MLOPS_SCORING_LIMIT_BATCH")
+    assert not services.changes("iris", "prod")
+
+
+def test_spool_and_cache_are_folders_of_the_state(settings: Settings, services: LocalServices) -> None:
+    services.ensure("iris", "prod")
+    assert (settings.state / "spool" / "iris-prod").is_dir()
+    (settings.state / "cache" / "iris-prod").mkdir(parents=True)
+    services.remove("iris", "prod")
+    assert (settings.state / "spool" / "iris-prod").is_dir()
+    assert not (settings.state / "cache" / "iris-prod").exists()
 
 
 def test_a_stopped_service_keeps_its_address_from_others(services: LocalServices) -> None:

@@ -21,6 +21,8 @@ from mlops.core.schema import Column, Schema, Target
 from mlops.core.serving import Served, ServingState, state_key
 from mlops.core.training import fit, probabilities, to_onnx
 from mlops.scoring.app import ScoringApp
+from mlops.scoring.cache import Cache
+from mlops.scoring.config import Limits
 from mlops.scoring.keys import KeyFile
 from mlops.scoring.shadow import Shadow
 from mlops.scoring.state import Serving
@@ -182,11 +184,11 @@ def key_path(tmp_path: Path) -> Path:
 class Local:
     """A scoring service without a server: its parts, polled by the test."""
 
-    def __init__(self, store: FolderStore, model: str, keys: Path) -> None:
-        self.serving = Serving(store, model, "prod")
-        self.log = PredictionLog(store, model, "prod")
+    def __init__(self, store: FolderStore, model: str, keys: Path, state: Path, limits: Limits) -> None:
+        self.serving = Serving(store, model, "prod", Cache(state / "cache", model, "prod"))
+        self.log = PredictionLog(store, model, "prod", state / "spool", spool_bytes=limits.spool)
         self.shadow = Shadow(self.log)
-        self.app = ScoringApp(model, "prod", self.serving, self.log, self.shadow, KeyFile(keys))
+        self.app = ScoringApp(model, "prod", self.serving, self.log, self.shadow, KeyFile(keys), limits)
         self.log.start()
         self.serving.poll()
 
@@ -203,9 +205,11 @@ class Local:
             "path": path,
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
         }
-        return asyncio.run(self._answer(scope, content))
+        scope["headers"] += [] if "content-length" in sent else [(b"content-length", b"%d" % len(content))]
+        return asyncio.run(self.answer(scope, content))
 
-    async def _answer(self, scope: dict[str, Any], content: bytes) -> httpx.Response:
+    async def answer(self, scope: dict[str, Any], content: bytes) -> httpx.Response:
+        """Answer one request as ASGI gives it."""
         messages: list[Any] = []
 
         async def receive() -> dict[str, Any]:
@@ -220,17 +224,18 @@ class Local:
 
     def close(self) -> None:
         """Finish the shadow's work and write the log."""
+        self.app.close()
         self.shadow.close()
         self.log.close()
 
 
 @pytest.fixture
-def serve(store: FolderStore, key_path: Path) -> Iterator[Callable[[str], Local]]:
-    """Start the service of a model in PROD: ``serve("iris")``."""
+def serve(store: FolderStore, key_path: Path, state_dir: Path) -> Iterator[Callable[..., Local]]:
+    """Start the service of a model in PROD: ``serve("iris", requests=2)``, with limits by name."""
     started: list[Local] = []
 
-    def serve(model: str) -> Local:
-        started.append(Local(store, model, key_path))
+    def serve(model: str, at: FolderStore = store, **limits: Any) -> Local:
+        started.append(Local(at, model, key_path, state_dir, Limits(**limits)))
         return started[-1]
 
     yield serve

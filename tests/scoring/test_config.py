@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlops.scoring import config
@@ -17,14 +18,27 @@ GOOD = {
 
 
 def test_all_of_it_is_read() -> None:
-    assert config.load(GOOD) == config.Config(
+    folders = {"MLOPS_SCORING_SPOOL": "/spool", "MLOPS_SCORING_CACHE": "/cache"}
+    limits = {"MLOPS_SCORING_LIMIT_BATCH": "7", "MLOPS_SCORING_LIMIT_SECONDS": "0.5"}
+    told = config.load(GOOD | folders | limits)
+    assert told.cache.parent == Path("/cache")
+    assert msgspec.structs.replace(told, cache=Path()) == config.Config(
         model="iris",
         environment="uat",
         host="127.0.0.1",
         port=8123,
         store_uri="file:///a-store",
         keys_file=Path("/keys"),
+        spool=Path("/spool"),
+        cache=Path(),
+        limits=config.Limits(batch=7, seconds=0.5),
     )
+
+
+def test_each_store_has_a_cache_of_its_own() -> None:
+    caches = {config.load(GOOD | {"MLOPS_STORE": store}).cache for store in ("file:///a-store", "file:///another")}
+    assert len(caches) == 2
+    assert len({cache.parent for cache in caches}) == 1
 
 
 @pytest.mark.parametrize(
@@ -35,6 +49,9 @@ def test_all_of_it_is_read() -> None:
         ("MLOPS_SCORING_ENVIRONMENT", "test"),
         ("MLOPS_SCORING_BIND_PORT", "65536"),
         ("MLOPS_SCORING_BIND_PORT", "http"),
+        ("MLOPS_SCORING_LIMIT_BATCH", "0"),
+        ("MLOPS_SCORING_LIMIT_BODY", "8 MB"),
+        ("MLOPS_SCORING_LIMIT_SECONDS", "nan"),
     ],
 )
 def test_a_wrong_variable_is_named(name: str, value: str) -> None:
@@ -44,4 +61,6 @@ def test_a_wrong_variable_is_named(name: str, value: str) -> None:
 
 def test_no_variable_is_a_setting_of_the_installation_too() -> None:
     settings = {f"MLOPS_{name.upper()}" for name in Settings.__struct_fields__}
-    assert settings.isdisjoint({config.MODEL, config.ENVIRONMENT, config.PORT, config.KEYS_FILE})
+    limits = {f"{config.LIMIT}{name.upper()}" for name in config.Limits.__struct_fields__}
+    own = {config.MODEL, config.ENVIRONMENT, config.PORT, config.KEYS_FILE, config.SPOOL, config.CACHE}
+    assert settings.isdisjoint(own | limits)

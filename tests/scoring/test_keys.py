@@ -1,6 +1,9 @@
 """Keys come from a file that may be replaced while the service runs."""
 
+import time
 from pathlib import Path
+
+import pytest
 
 from mlops.scoring.keys import KeyFile
 
@@ -28,7 +31,23 @@ def test_the_scheme_is_bearer_in_any_case(tmp_path: Path) -> None:
     assert not keys.allows(None)
 
 
-def test_a_replaced_file_counts_at_once(tmp_path: Path) -> None:
+def test_a_new_key_counts_at_once_and_an_old_one_soon_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("old")
+    keys = KeyFile(file)
+    assert keys.allows(b"Bearer old")
+    file.write_text("newer")
+    assert keys.allows(b"Bearer newer")
+    assert not keys.allows(b"Bearer old")
+    file.write_text("newest")
+    deadline = time.monotonic() + 10
+    while keys.allows(b"Bearer newer"):
+        assert time.monotonic() < deadline
+    assert keys.allows(b"Bearer newest")
+
+
+def test_a_replaced_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.scoring.keys.REFRESH_SECONDS", 0)
     file, draft = tmp_path / "keys", tmp_path / "draft"
     file.write_text("one")
     keys = KeyFile(file)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from mlops.adapters.prediction_log import read_predictions
 from mlops.adapters.store import FolderStore
-from mlops.scoring.app import MAX_BODY
+from mlops.scoring.config import Limits
 
 ROOT = Path(__file__).parents[2]
 FLOWER = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
@@ -44,7 +45,9 @@ def variables(store: FolderStore, key_path: Path, port: int) -> dict[str, str]:
 @contextmanager
 def running(environ: dict[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
     with output.open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "mlops.scoring"], cwd=ROOT, env=environ, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlops.scoring"], cwd=ROOT, env=environ, stdout=log, stderr=log
+        )
     try:
         yield process
     finally:
@@ -110,8 +113,8 @@ def test_the_contract_holds_over_http(service: Any) -> None:
     assert client.post("/score", json=[FLOWER] * 10_000).json()["output"] == [{"predicted_species": "1"}] * 10_000
     parts = [json.dumps(FLOWER)[:20].encode(), json.dumps(FLOWER)[20:].encode()]
     assert client.post("/score", content=iter(parts)).json()["output"] == {"predicted_species": "1"}
-    assert client.post("/score", content=b" " * (MAX_BODY + 1)).status_code == 413
-    assert client.post("/score", content=iter([b"[", b"1" * MAX_BODY, b"]"])).status_code == 413
+    assert client.post("/score", content=b" " * (Limits().body + 1)).status_code == 413
+    assert client.post("/score", content=iter([b"[", b"1" * Limits().body, b"]"])).status_code == 413
     assert client.get("/healthz").json()["pid"] == process.pid
     assert client.head("/healthz").status_code == 200
 
@@ -144,18 +147,19 @@ def test_scoring_and_logging_import_nothing_heavy(
 import sys
 from mlops.adapters.prediction_log import PredictionLog, prediction_keys
 from mlops.scoring import __main__, config
+from mlops.scoring.cache import Cache
 from mlops.scoring.state import Serving
 from mlops.adapters.store import open_store
 from mlops.adapters.prediction_tables import Predictions
 from datetime import UTC, datetime
 told = config.load()
 store = open_store(told.store_uri)
-serving = Serving(store, "iris", "prod")
+serving = Serving(store, "iris", "prod", Cache(told.cache, "iris", "prod"))
 serving.poll()
 model = serving.current.champion
 rows = model.checker.rows(model.about.golden[0].record)
 predicted, probabilities = model.predict(rows)
-log = PredictionLog(store, "iris", "prod")
+log = PredictionLog(store, "iris", "prod", told.spool)
 log.start()
 log.add(Predictions(schema=model.schema, request_ids=["a"], time=datetime.now(UTC), generation=1, version="1",
                     digest="d", role="champion", predicted=predicted, probabilities=probabilities, rows=rows))
@@ -169,3 +173,82 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert HEAVY.isdisjoint(ended.stdout.split())
+
+
+@contextmanager
+def away(store: FolderStore) -> Iterator[None]:
+    """Take a store away: whoever reads or writes in it gets an OSError."""
+    aside = store.root.with_name("aside")
+    store.root.rename(aside)
+    store.root.symlink_to(store.root)  # A loop.
+    try:
+        yield
+    finally:
+        store.root.unlink()
+        aside.rename(store.root)
+
+
+def eventually(condition: Any, seconds: float = 20.0) -> bool:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    """The value of a metric of the service."""
+    return float(re.findall(rf"mlops_scoring_{name}{{.*}} (\S+)", client.get("/metrics").text)[0])
+
+
+def test_an_outage_of_the_store_and_a_kill_lose_no_logged_row(
+    publish: Any, store: FolderStore, key_path: Path, iris: dict[str, bytes], tmp_path: Path
+) -> None:
+    publish(1, iris)
+    port = free_port()
+    environ, log = variables(store, key_path, port), tmp_path / "service.log"
+    headers = {"Authorization": f"Bearer {key_path.read_text().strip()}"}
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=20)
+
+    def ask(*names: str) -> None:
+        for name in names:
+            assert client.post("/score", json=FLOWER, headers={"X-Request-ID": name}).status_code == 200
+
+    with client:
+        with running(environ, log) as process:
+            wait_ready(client, process)
+            with away(store):
+                ask("a", "b")
+                assert eventually(lambda: metric(client, "log_spooled_bytes") > 0)
+                assert metric(client, "state_error") == 1
+                assert metric(client, "log_dropped_rows_total") == 0
+                process.kill()
+                process.wait()
+        with running(environ, log) as process:
+            with away(store):
+                wait_ready(client, process)
+                assert client.get("/readyz").json()["source"] == "cache"
+                assert metric(client, "log_queued_rows") == 2
+                ask("c")
+            assert eventually(lambda: metric(client, "log_queued_rows") == 0)
+            assert eventually(lambda: client.get("/readyz").json()["source"] == "store")
+    logged = read_predictions(store, "iris", "prod")["_request_id"].to_pylist()
+    assert logged == ["a", "b", "c"]
+
+
+def test_the_log_is_one_json_object_a_line_without_the_key(service: Any, tmp_path: Path, key_path: Path) -> None:
+    client, process = service
+    client.post("/score", json=FLOWER)
+    client.post("/score", json=FLOWER, headers={"Authorization": "Bearer another-key"})
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    text = (tmp_path / "service.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all({"time", "level", "message", "model", "environment", "version"} <= line.keys() for line in lines)
+    assert {(line["model"], line["environment"]) for line in lines} == {("iris", "prod")}
+    assert (lines[0]["version"], lines[-1]["version"]) == (None, "1")
+    assert key_path.read_text().strip() not in text
+    assert "another-key" not in text
+    assert "/score" not in text

@@ -1,7 +1,10 @@
 """A service follows the serving state: whole generations, checked before they answer."""
 
 import json
+import re
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -171,3 +174,171 @@ def test_a_pickled_model_answers_like_its_onnx_form(publish: Any, serve: Any, mi
         answers.append(serve("mixed").ask("/score", [record, record | {"carrier": None, "seats": 50}]).json())
     for one, other in zip(*(answer["probabilities"] for answer in answers), strict=True):
         assert one == pytest.approx(other, abs=1e-5)
+
+
+def fail(service: Any, *roles: str) -> None:
+    """Let the models of these roles raise."""
+
+    def broken(_: Any) -> None:
+        raise RuntimeError("out of order")
+
+    for role in roles:
+        getattr(service.serving.current, role)._predict = broken
+
+
+def counted(service: Any) -> dict[str, int]:
+    """The answers by role and status."""
+    found = re.findall(r'answers_total{.*role="(\w+)",.*status="(\d+)"} (\d+)', service.ask("/metrics").text)
+    return {f"{role} {status}": int(count) for role, status, count in found}
+
+
+def test_the_champion_answers_for_a_canary_that_fails(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, stump: Files
+) -> None:
+    state = publish(1, iris, canary=stump, share=1.0)
+    service = serve("iris")
+    fail(service, "canary")
+    answer = service.ask("/score", FLOWER, x_request_id="saved")
+    assert (answer.status_code, answer.json()["model"]["digest"]) == (200, state.champion.digest)
+    assert counted(service) == {"canary 500": 1, "champion 200": 1}
+    service.close()
+    (row,) = read_predictions(store, "iris", "prod").to_pylist()
+    assert (row["_request_id"], row["_role"], row["_version"]) == ("saved", "champion", "1")
+
+
+def test_a_canary_that_refuses_what_the_champion_answers_has_failed(
+    publish: Any, serve: Any, iris: Files, stump: Files
+) -> None:
+    about = msgspec.json.decode(stump["model.json"], type=ServedModel)
+    narrow = msgspec.structs.replace(about.data.columns[0], max=1)
+    schema = msgspec.structs.replace(about.data, columns=(narrow, *about.data.columns[1:]))
+    publish(1, iris, canary=with_model(stump, data=schema, golden=()), share=1.0)
+    service = serve("iris")
+    assert service.ask("/score", FLOWER).json()["model"]["version"] == "1"
+    assert service.ask("/score", FLOWER | {"PetalWidthCm": "x"}).status_code == 422
+    assert counted(service) == {"canary 422": 1, "canary 500": 1, "champion 200": 1}
+
+
+def test_a_canary_that_hangs_costs_half_the_time_and_no_answer(
+    publish: Any, serve: Any, iris: Files, stump: Files
+) -> None:
+    publish(1, iris, canary=stump, share=1.0)
+    service, release = serve("iris", seconds=0.2), threading.Event()
+    canary = service.serving.current.canary
+    working = canary._predict
+    canary._predict = lambda rows: working(rows) if release.wait(20) else None
+    canary.took(10)
+    answer = service.ask("/score", FLOWER)
+    release.set()
+    assert (answer.status_code, answer.json()["model"]["version"]) == (200, "1")
+    assert counted(service) == {"canary 500": 1, "champion 200": 1}
+
+
+def test_when_both_fail_the_caller_is_told(publish: Any, serve: Any, iris: Files, stump: Files) -> None:
+    publish(1, iris, canary=stump, share=1.0)
+    service = serve("iris")
+    fail(service, "canary", "champion")
+    answer = service.ask("/score", FLOWER)
+    assert (answer.status_code, "RuntimeError" in answer.json()["error"]) == (500, True)
+    assert counted(service) == {"canary 500": 1, "champion 500": 1}
+
+
+def shadowed(service: Any) -> dict[str, int]:
+    """The shadow's rows by result."""
+    found = re.findall(r'shadow_total{.*version="2",result="(\w+)"} (\d+)', service.ask("/metrics").text)
+    return {result: int(rows) for result, rows in found}
+
+
+def test_the_shadows_agreement_is_counted_in_rows(publish: Any, serve: Any, iris: Files, stump: Files) -> None:
+    publish(1, iris, shadow=stump)
+    service = serve("iris")
+    virginica = {"SepalLengthCm": 6.3, "SepalWidthCm": 3.3, "PetalLengthCm": 6.0, "PetalWidthCm": 2.5}
+    setosa = {"SepalLengthCm": 5.1, "SepalWidthCm": 3.5, "PetalLengthCm": 1.4, "PetalWidthCm": 0.2}
+    records = [FLOWER, virginica, setosa]
+    answers = [service.ask("/score", record).json() for record in records]
+    stumped = service.serving.current.shadow
+    rows = stumped.checker.rows(records)
+    expected = [answer["output"]["predicted_species"] for answer in answers]
+    same = sum(one == other for one, other in zip(expected, stumped.predict(rows)[0], strict=True))
+    assert 0 < same < 3
+    assert eventually(lambda: shadowed(service) == {"agree": same, "disagree": 3 - same})
+    fail(service, "shadow")
+    assert service.ask("/score", records).status_code == 200
+    assert eventually(lambda: shadowed(service).get("error") == 3)
+
+
+def test_a_shadow_that_falls_behind_skips(publish: Any, serve: Any, iris: Files, stump: Files) -> None:
+    publish(1, iris, shadow=stump)
+    service, release = serve("iris"), threading.Event()
+    service.shadow._limit = 2
+    shadow = service.serving.current.shadow
+    working = shadow._predict
+    shadow._predict = lambda rows: working(rows) if release.wait(20) else None
+    for _ in range(3):
+        service.ask("/score", [FLOWER] * 2)
+    assert shadowed(service)["skipped"] == 4
+    release.set()
+
+
+class Away(FolderStore):
+    """A store whose every call fails while ``away``."""
+
+    away = True
+
+    def etag(self, key: str) -> str | None:
+        if self.away:
+            raise OSError("the store is away")
+        return super().etag(key)
+
+
+def test_a_service_starts_from_disk_while_the_store_is_away(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, stump: Files
+) -> None:
+    first = publish(1, iris, shadow=stump)
+    serve("iris").close()
+    away = Away(store.root)
+    service = serve("iris", at=away)
+    report = service.ask("/readyz").json()
+    assert (report["status"], report["source"], report["generation"]) == ("ready", "cache", 1)
+    assert report["error"]["reason"] == "OSError: the store is away"
+    assert report["shadow"]["digest"] == first.shadow.digest
+    assert "mlops_scoring_from_cache{" in service.ask("/metrics").text
+    assert service.ask("/score", FLOWER).json()["model"]["digest"] == first.champion.digest
+    second = publish(2, stump)
+    away.away = False
+    service.serving.poll()
+    report = service.ask("/readyz").json()
+    assert (report["source"], report["error"], report["champion"]["digest"]) == ("store", None, second.champion.digest)
+
+
+def test_a_damaged_cache_is_not_served(
+    publish: Any, serve: Any, store: FolderStore, state_dir: Path, iris: Files
+) -> None:
+    publish(1, iris)
+    serve("iris")
+    (kept,) = state_dir.glob("cache/iris/bundles/*/model.onnx")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    assert serve("iris", at=Away(store.root)).ask("/readyz").status_code == 503
+
+
+def test_only_the_bundles_that_serve_are_kept_on_disk(
+    publish: Any, serve: Any, state_dir: Path, iris: Files, stump: Files
+) -> None:
+    publish(1, iris)
+    service = serve("iris")
+    state = publish(2, stump)
+    service.serving.poll()
+    assert [folder.name for folder in state_dir.glob("cache/iris/bundles/*")] == [state.champion.digest]
+
+
+def test_a_damaged_newest_generation_leaves_the_one_on_disk(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, stump: Files
+) -> None:
+    first = publish(1, iris)
+    serve("iris").close()
+    state = publish(2, stump)
+    store.put(f"iris/bundles/{state.champion.digest}/model.onnx", b"x")
+    report = serve("iris").ask("/readyz").json()
+    assert (report["status"], report["source"]) == ("ready", "cache")
+    assert report["champion"]["digest"] == first.champion.digest
+    assert "altered" in report["error"]["reason"]

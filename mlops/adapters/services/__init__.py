@@ -22,7 +22,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     status: Status
     pid: int | None = None
-    """The process, where services are processes of this machine."""
+    """The process, where services are processes of this machine; none while it is started again."""
+    supervisor: int | None = None
+    """The process that starts it again when it dies."""
+    restarts: int = 0
+    """How often it was started again since its supervisor runs."""
 
 
 class Services(Protocol):
@@ -31,9 +35,14 @@ class Services(Protocol):
     def ensure(self, model: str, environment: str) -> Service:
         """Start a service, with a key of its own, unless it runs; it answers when this returns.
 
+        One that runs with another image, other settings or other code is replaced, as ``changes`` says.
+
         Raises:
             ServiceError: it did not come up; the message says why.
         """
+
+    def changes(self, model: str, environment: str) -> str:
+        """Why the next ``ensure`` replaces a running service, and for how long it will not answer; else empty."""
 
     def describe(self, model: str, environment: str) -> Service:
         """Say where a service is and whether it runs."""

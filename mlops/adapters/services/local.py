@@ -1,12 +1,12 @@
 """Scoring services as processes of this machine, on loopback, with their records in the state directory."""
 
-import contextlib
 import fcntl
 import http.client
 import json
+import logging
 import os
 import secrets
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -19,29 +19,31 @@ import psutil
 
 from mlops.adapters.services import Service, ServiceError, key_file
 from mlops.adapters.services.ports import Ports, is_taken, owner
-from mlops.settings import Settings
+from mlops.adapters.services.processes import (
+    POLL_SECONDS,
+    SUPERVISOR,
+    Record,
+    digest,
+    end,
+    read_child,
+    service_of,
+    supervisor_of,
+)
+from mlops.settings import PREFIX, Settings
 
-PACKAGE = "mlops.scoring"
+logger = logging.getLogger(__name__)
+PACKAGE = Path(__file__).parents[2]
+"""The code that a service runs, where it is, installed or not."""
+OWN = "MLOPS_SCORING_"
+"""What the variables of a scoring service begin with."""
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 """Longer than the service takes to write its log when the store is slow."""
-POLL_SECONDS = 0.05
 TAIL_BYTES = 256 * 1024
 
 
-class Record(msgspec.Struct, frozen=True):
-    """A service that should run: its address, and the process it last ran as."""
-
-    model: str
-    environment: str
-    port: int
-    pid: int
-    created: float
-    """When the process was created, so that a recycled pid is never taken for it (Unix seconds)."""
-
-
 class LocalServices:
-    """One detached process per service; a file lock per service lets one caller at a time change it."""
+    """One supervised, detached process per service; a file lock per service lets one caller at a time change it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -50,12 +52,23 @@ class LocalServices:
 
     def ensure(self, model: str, environment: str) -> Service:
         with self._locked(model, environment):
+            if change := self.changes(model, environment):
+                logger.warning("%s: %s", _name(model, environment), change)
+                self._end(model, environment)
             record = self._record(model, environment)
-            if record is None or _process(record) is None:
+            started = record is None or supervisor_of(record) is None
+            if record is None or started:
+                self._end(model, environment)  # A service whose supervisor was killed.
                 _make_key(key_file(self._settings, model, environment))
                 record = self._start(model, environment)
-            self._wait(record)
+            self._wait(record, started)
             return self._service(record)
+
+    def changes(self, model: str, environment: str) -> str:
+        record = self._record(model, environment)
+        if record is None or supervisor_of(record) is None or record.digest == self._digest(model, environment):
+            return ""
+        return "its command, settings or code changed: it is replaced and does not answer for about 2 s"
 
     def describe(self, model: str, environment: str) -> Service:
         if record := self._record(model, environment):
@@ -73,7 +86,9 @@ class LocalServices:
     def remove(self, model: str, environment: str) -> None:
         with self._locked(model, environment):
             self._end(model, environment)
-            self._record_file(model, environment).unlink(missing_ok=True)
+            for file in (self._record_file(model, environment), self._status_file(model, environment)):
+                file.unlink(missing_ok=True)
+            shutil.rmtree(self._cache(model, environment), ignore_errors=True)  # The spool stays: its rows are owed.
             self._ports.release(_name(model, environment))
 
     def stop(self, model: str, environment: str) -> None:
@@ -92,12 +107,13 @@ class LocalServices:
                 f"port {port} of the scoring service {_name(model, environment)} is used by {owner(port)}; end it, or "
                 f"move the services with scoring_port (MLOPS_SCORING_PORT), now {self._settings.scoring_port}"
             )
-        log = self._log_file(model, environment)
+        log, status = self._log_file(model, environment), self._status_file(model, environment)
         log.parent.mkdir(parents=True, exist_ok=True)
+        status.unlink(missing_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", PACKAGE],
-                cwd=Path(__file__).parents[3],  # Where the package is, installed or not.
+                [*self._command(), str(status)],
+                cwd=PACKAGE.parent,
                 env=os.environ | self._settings.environment() | self._variables(model, environment, port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -106,60 +122,70 @@ class LocalServices:
             )
         created = psutil.Process(process.pid).create_time()
         process.returncode = 0  # It outlives this object, which would otherwise warn of that.
-        record = Record(model, environment, port, process.pid, created)
+        record = Record(model, environment, port, process.pid, created, self._digest(model, environment))
         file = self._record_file(model, environment)
         draft = file.with_suffix(".draft")
         draft.write_bytes(msgspec.json.encode(record))
         draft.replace(file)
         return record
 
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", SUPERVISOR]
+
     def _variables(self, model: str, environment: str, port: int) -> dict[str, str]:
         return {
-            "MLOPS_SCORING_MODEL": model,
-            "MLOPS_SCORING_ENVIRONMENT": environment,
-            "MLOPS_SCORING_BIND_PORT": str(port),
-            "MLOPS_SCORING_KEYS_FILE": str(key_file(self._settings, model, environment).resolve()),
+            f"{OWN}MODEL": model,
+            f"{OWN}ENVIRONMENT": environment,
+            f"{OWN}BIND_PORT": str(port),
+            f"{OWN}KEYS_FILE": str(key_file(self._settings, model, environment).resolve()),
+            f"{OWN}SPOOL": str(self._settings.state / "spool" / _name(model, environment)),
+            f"{OWN}CACHE": str(self._cache(model, environment)),
         }
 
-    def _wait(self, record: Record) -> None:
-        """Wait until this very process answers.
+    def _digest(self, model: str, environment: str) -> str:
+        """Tell services apart by what they do; the port is kept, and other settings are not the service's."""
+        fields = {f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__}
+        told = {name: value for name, value in os.environ.items() if name.startswith(OWN) and name not in fields}
+        told |= self._variables(model, environment, 0)
+        told |= {"host": self._settings.host, "store": self._settings.store_uri}
+        return digest(self._command(), told, PACKAGE)
+
+    def _wait(self, record: Record, started: bool) -> None:
+        """Wait until the service answers under this very supervisor.
 
         Raises:
-            ServiceError: it died (the message ends with its log), or does not answer in time and was ended.
+            ServiceError: it died at its start (the message ends with its log), or does not answer in time. One
+                that was started by this call is ended; another is still supervised.
         """
-        name, deadline = _name(record.model, record.environment), time.monotonic() + START_SECONDS
-        while not _answers(self._settings.host, record):
-            tail = f"the end of {self._log_file(record.model, record.environment)}:\n"
-            if not _process(record):
-                tail += self.logs(record.model, record.environment, 20)
-                raise ServiceError(f"the scoring service {name} ended at its start; {tail}")
-            if time.monotonic() > deadline:
-                self._end(record.model, record.environment)
-                tail += self.logs(record.model, record.environment, 20)
-                raise ServiceError(f"the scoring service {name} did not answer in {START_SECONDS:g} s; {tail}")
+        model, environment = record.model, record.environment
+        name, deadline = _name(model, environment), time.monotonic() + START_SECONDS
+        while not _answers(self._settings.host, record, read_child(self._status_file(model, environment)).pid):
+            child = read_child(self._status_file(model, environment))
+            died = supervisor_of(record) is None or (started and child.last_exit is not None)
+            if died or time.monotonic() > deadline:
+                if started:
+                    self._end(model, environment)
+                how = "ended at its start" if died else f"did not answer in {START_SECONDS:g} s"
+                tail = f"the end of {self._log_file(model, environment)}:\n{self.logs(model, environment, 20)}"
+                raise ServiceError(f"the scoring service {name} {how}; {tail}")
             time.sleep(POLL_SECONDS)
 
     def _end(self, model: str, environment: str) -> None:
         record = self._record(model, environment)
-        if record is None:
-            return
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            if (process := _process(record)) is None:
-                return
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(sign)
-            if _ended(record, STOP_SECONDS):
-                return
-        raise ServiceError(f"cannot end the scoring service {_name(model, environment)} (process {record.pid})")
+        if record and not end(record, self._status_file(model, environment), STOP_SECONDS):
+            raise ServiceError(f"cannot end the scoring service {_name(model, environment)} (process {record.pid})")
 
     def _service(self, record: Record) -> Service:
-        process = _process(record)
+        child = read_child(self._status_file(record.model, record.environment))
+        supervisor, process = supervisor_of(record), service_of(child)
         return Service(
             model=record.model,
             environment=record.environment,
             url=f"http://{_bracketed(self._settings.host)}:{record.port}",
-            status="running" if process else "stopped",
+            status="running" if supervisor else "stopped",
             pid=process.pid if process else None,
+            supervisor=supervisor.pid if supervisor else None,
+            restarts=child.restarts if supervisor else 0,
         )
 
     def _record(self, model: str, environment: str) -> Record | None:
@@ -167,6 +193,12 @@ class LocalServices:
 
     def _record_file(self, model: str, environment: str) -> Path:
         return self._folder / f"{_name(model, environment)}.json"
+
+    def _status_file(self, model: str, environment: str) -> Path:
+        return self._folder / f"{_name(model, environment)}.status"
+
+    def _cache(self, model: str, environment: str) -> Path:
+        return self._settings.state / "cache" / _name(model, environment)
 
     def _log_file(self, model: str, environment: str) -> Path:
         return self._settings.state / "logs" / f"{_name(model, environment)}.log"
@@ -197,43 +229,13 @@ def _read(file: Path) -> Record | None:
         raise ServiceError(f"{file} is not the record of a scoring service ({error}); delete it") from None
 
 
-def _ended(record: Record, seconds: float) -> bool:
-    """Wait until a process has ended; one that its parent has not reaped has."""
-    deadline = time.monotonic() + seconds
-    while alive := _process(record) is not None:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(POLL_SECONDS)
-    return not alive
-
-
-def _command(process: psutil.Process) -> list[str]:
-    """The command line of a process, which is empty in its first moment."""
-    deadline = time.monotonic() + 1.0
-    while not (command := process.cmdline()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return command
-
-
-def _process(record: Record) -> psutil.Process | None:
-    """The process of a record while it lives."""
-    try:
-        process = psutil.Process(record.pid)
-        if abs(process.create_time() - record.created) > 2:  # An adjusted clock moves it a little.
-            return None
-        if process.status() == psutil.STATUS_ZOMBIE:
-            process.wait(0)  # A child of this process that ended: let the kernel forget it.
-            return None
-        return process if PACKAGE in _command(process) else None
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.TimeoutExpired):
-        return None
-
-
-def _answers(host: str, record: Record) -> bool:
+def _answers(host: str, record: Record, pid: int | None) -> bool:
+    if pid is None:
+        return False
     connection = http.client.HTTPConnection(host, record.port, timeout=2)
     try:
         connection.request("GET", "/healthz")
-        return bool(json.loads(connection.getresponse().read())["pid"] == record.pid)
+        return bool(json.loads(connection.getresponse().read())["pid"] == pid)
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return False
     finally:
