@@ -144,6 +144,7 @@ async def _ensure_lost_run_automation() -> None:
                 "prefect.flow-run.Suspended",
                 "prefect.flow-run.Rejected",
                 "prefect.flow-run.Refused",
+                "prefect.flow-run.Rolled back",
             },
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
             for_each={"prefect.resource.id"},

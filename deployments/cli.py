@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("deploy", help="apply prefect.yaml")
     ledger = commands.add_parser("ledger", help="list the decisions on a model, oldest first")
     ledger.add_argument("model")
-    ledger.add_argument("--kind", help="only gate, approval, release, verdict or retraining")
+    ledger.add_argument("--kind", help="only gate, approval, release, rollback, verdict or retraining")
     options = parser.parse_args(arguments)
     try:
         if options.command == "ledger":

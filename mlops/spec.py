@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,14 +72,65 @@ class Golden(_Part, frozen=True):
     """The class expected; none: any class of the target."""
 
 
+Policy = Literal["required", "automatic"]
+
+
+class Approval(_Part, frozen=True):
+    """Who lets a version into an environment: ``required`` asks a person, ``automatic`` lets its gates decide."""
+
+    uat: Policy = "automatic"
+    prod: Policy = "required"
+    hours: float = 72.0
+    """An approval that nobody gave within this time is refused."""
+
+
+class Shadow(_Part, frozen=True):
+    """How long PROD asks the challenger beside the champion; whichever bound is reached first ends it."""
+
+    seconds: float = 60.0
+    """0: no shadow, neither alone nor beside the canary."""
+    requests: int = 0
+    """Compared rows; 0: time alone counts."""
+
+
+class Canary(_Part, frozen=True):
+    """How PROD's requests move to the challenger."""
+
+    steps: tuple[float, ...] = (0.1, 0.5)
+    """Rising shares of the requests; after the last one the challenger answers all. Empty: at once."""
+    min_seconds: float = 60.0
+    """Each step lasts at least so long,"""
+    min_requests: int = 50
+    """and until the canary has answered so many requests,"""
+    max_seconds: float = 600.0
+    """but no longer than this."""
+    quiet: Literal["continue", "roll_back"] = "continue"
+    """What follows when ``max_seconds`` are over before ``min_requests``, as in an idle service."""
+
+
+class Tolerances(_Part, frozen=True):
+    """How much worse than the champion's the challenger's answers may be."""
+
+    errors: float = 0.01
+    """Error rate above the champion's own."""
+    latency: float = 2.0
+    """95th percentile of the answer time, as a multiple of the champion's own."""
+    latency_ms: float = 25.0
+    """A percentile that is higher by less than this is never too high."""
+    disagreement: float = 0.2
+    """Share of requests with another class than the champion's; for classes by frequency, total variation."""
+
+
 class Release(_Part, frozen=True):
     """How a challenger reaches production."""
 
-    approval: Literal["required", "automatic"] = "required"
-    approval_hours: float = 72.0
+    approval: Approval = Approval()
     latency_ms: float = 250.0
-    """Upper bound for the median answer to one record in the smoke test."""
+    """Upper bound for one record: the median in the smoke test, the canary's 95th percentile."""
     golden: tuple[Golden, ...] = ()
+    shadow: Shadow = Shadow()
+    canary: Canary = Canary()
+    tolerances: Tolerances = Tolerances()
 
 
 class Drift(_Part, frozen=True):
@@ -122,6 +174,7 @@ class ModelSpec(_Part, frozen=True):
             raise ValueError("training.split.method is 'time', but data declares no column of type time")
         if self.training.window_days is not None and self.data.time is None:
             raise ValueError("training.window_days is set, but data declares no column of type time")
+        _check_rollout(self.release)
         names = [candidate.name for candidate in self.training.candidates]
         if not names or len(set(names)) != len(names):
             raise ValueError("training.candidates needs one or more candidates with different names")
@@ -133,6 +186,16 @@ class ModelSpec(_Part, frozen=True):
     def digest(self) -> str:
         """SHA-256 of the spec's canonical JSON."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def _check_rollout(release: Release) -> None:
+    shadow, canary = release.shadow, release.canary
+    if shadow.requests and not shadow.seconds:
+        raise ValueError("release.shadow.requests is set without seconds: an idle service would wait for ever")
+    if not all(low < high for low, high in pairwise((0, *canary.steps, 1))):
+        raise ValueError(f"release.canary.steps are {list(canary.steps)}; they must rise, between 0 and 1")
+    if canary.min_seconds > canary.max_seconds:
+        raise ValueError(f"release.canary.min_seconds is above max_seconds ({canary.max_seconds:g})")
 
 
 def parse(text: bytes, source: str = "spec") -> ModelSpec:

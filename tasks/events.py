@@ -9,6 +9,7 @@ MODEL_REGISTERED = "mlops.model.registered"
 CHALLENGER_READY = "mlops.challenger.ready"
 DRIFT_DETECTED = "mlops.drift.detected"
 MODEL_RELEASED = "mlops.model.released"
+MODEL_ROLLED_BACK = "mlops.model.rolled_back"
 
 
 def emit(event: str, model: str, **payload: Any) -> None:

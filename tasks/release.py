@@ -3,13 +3,13 @@
 They keep their results, so a run that was suspended for its approval does not repeat them.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from mlops.adapters import bundles
-from mlops.adapters.ledger import Entry
 from mlops.adapters.registry import CHALLENGER, CHAMPION, Version
 from mlops.adapters.scoring_client import read_key
 from mlops.adapters.services import key_file
@@ -18,7 +18,6 @@ from mlops.adapters.smoke import smoke_test
 from mlops.adapters.store import Conflict
 from mlops.core import smoke
 from mlops.core.bundle import ServedModel
-from mlops.core.evaluation import Metrics
 from mlops.core.serving import Environment, Served, state_key
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
@@ -60,13 +59,15 @@ def serve(model: str, environment: Environment, version: Version, before: Found 
     else:
         try:
             served = Served(version.digest, version.version)
-            written = write_state(context.store, model, environment, served, run, before)
-        except Conflict as error:
-            raise Refused(f"another release changed {environment} since this one began: {error}") from None
+            mine = current is not None and current.state.release == run  # Its canary was the step before.
+            written = write_state(context.store, model, environment, served, run, current if mine else before)
+        except Conflict:
+            raise overtaken(context, environment) from None
     try:
         wait_until_served(service.url, written.state.generation)
     except NotServed as error:
-        _put_back(context, environment, before, written)
+        with suppress(NotServed):  # It is put back, whether or not the service says so.
+            restore(context, environment, before, written)
         raise Refused(f"{error}; {environment} is as it was") from None
     return written.state.generation
 
@@ -77,18 +78,15 @@ def put_back(model: str, environment: Environment, before: Found | None) -> None
     context = open_model(model)
     current = read_state(context.store, model, environment)
     if current and current.state.release == current_flow_run():
-        _put_back(context, environment, before, current)
+        restore(context, environment, before, current)
 
 
 @network_task("smoke test {environment}", timeout=120, resumable=True)
 def smoke_test_service(model: str, environment: Environment, version: Version) -> list[smoke.Check]:
     """Ask the running service what its users will ask; publish the results as JUnit XML and a table."""
     context = open_model(model)
-    data = bundles.load(context.store, model, version.digest, "model.json")["model.json"]
+    checks = ask_service(context, environment, version.digest)
     service = context.services.describe(model, environment)
-    key = read_key(key_file(context.settings, model, environment))
-    described = msgspec.json.decode(data, type=ServedModel)
-    checks = smoke_test(service.url, key, context.spec, described, version.digest)
     report = f"{model}/reports/smoke/{environment}-{current_flow_run() or 'adhoc'}.xml"
     context.store.put(report, smoke.junit(f"{model}-{environment}", checks))
     create_table_artifact(
@@ -104,35 +102,17 @@ def smoke_test_service(model: str, environment: Environment, version: Version) -
     return checks
 
 
-@network_task("gather evidence", resumable=True)
-def gather_evidence(model: str, version: Version, before: Found | None, checks: list[smoke.Check]) -> str:
-    """Write what an approver must know as markdown, also kept as an artifact."""
-    context = open_model(model)
-    champion = before.state.champion if before else None
-    gate = context.ledger.newest("gate", digest=version.digest)
-    text = "\n\n".join(
-        [
-            f"## Release {model} version {version.version} to PROD?",
-            f"Bundle `{version.digest[:16]}…`, trained on snapshot `{version.snapshot[:16]}…`.",
-            _comparison(context, version, champion),
-            _gates(gate),
-            _uat(checks),
-            "Nothing in PROD changes unless this is approved.",
-        ]
-    )
-    create_markdown_artifact(key=f"{model}-release-evidence", markdown=text)
-    return text
-
-
 @network_task("write approval to the ledger", resumable=True)
-def record_approval(model: str, version: Version, decision: str, approver: str, comment: str) -> None:
-    """Write who decided what on which bundle."""
+def record_approval(
+    model: str, version: Version, environment: Environment, decision: str, approver: str, comment: str
+) -> None:
+    """Write who decided what on which bundle for which environment."""
     open_model(model).ledger.record(
         "approval",
-        f"version-{version.version}-{current_flow_run()}",
+        f"{environment}-version-{version.version}-{current_flow_run()}",
         decision,
         reasons=(comment,) if comment else (),
-        numbers={"version": version.version, "digest": version.digest},
+        numbers={"version": version.version, "digest": version.digest, "environment": environment},
         actor=approver,
         flow_run=current_flow_run(),
     )
@@ -151,17 +131,55 @@ def record_release(model: str, version: Version, decision: str, reasons: list[st
     )
 
 
-@network_task("name the champion", resumable=True)
-def name_champion(model: str, version: Version) -> None:
+@network_task("name the champion")
+def name_champion(model: str) -> None:
     """Let the registry's aliases say what the serving state says."""
-    registry = open_model(model).registry
-    registry.set_alias(model, CHAMPION, version.version)
-    challenger = registry.alias(model, CHALLENGER)
-    if challenger and challenger.version == version.version:
-        registry.set_alias(model, CHALLENGER, None)
+    align_aliases(open_model(model))
 
 
-def _put_back(context: ModelContext, environment: Environment, before: Found | None, written: Found) -> None:
+@network_task("challenger now", resumable=True)
+def note_challenger(model: str) -> Version | None:
+    """The challenger at the time when the approval is asked for."""
+    return open_model(model).registry.alias(model, CHALLENGER)
+
+
+@network_task("is the approval still good")
+def check_approval(model: str, version: Version, noted: Version | None, before: Found | None) -> None:
+    """Make sure that nothing has changed while the approval was awaited.
+
+    Raises:
+        Refused: a newer challenger appeared, PROD changed, or the version's gates were revoked.
+    """
+    context = open_model(model)
+    newer = context.registry.alias(model, CHALLENGER)
+    if newer and newer != noted and int(newer.version) > int(version.version):
+        raise Refused(f"version {newer.version} became the challenger while version {version.version} was waiting")
+    current = read_state(context.store, model, "prod")
+    mine = current is not None and current.state.release == current_flow_run()
+    if not mine and (current and current.etag) != (before and before.etag):
+        raise overtaken(context, "prod")
+    gate = context.ledger.newest("gate", digest=version.digest)
+    if gate is None or gate.decision != "accepted":
+        raise Refused(f"the newest validation of version {version.version} no longer accepts it")
+
+
+def ask_service(context: ModelContext, environment: Environment, digest: str) -> list[smoke.Check]:
+    """Smoke test the service of an environment, which must answer with one bundle."""
+    model = context.spec.name
+    data = bundles.load(context.store, model, digest, "model.json")["model.json"]
+    key = read_key(key_file(context.settings, model, environment))
+    described = msgspec.json.decode(data, type=ServedModel)
+    url = context.services.describe(model, environment).url
+    return smoke_test(url, key, context.spec, described, digest)
+
+
+def restore(context: ModelContext, environment: Environment, before: Found | None, written: Found) -> None:
+    """Replace what a release wrote by the champion from before, and wait until it answers.
+
+    Raises:
+        Conflict: the environment was changed meanwhile.
+        NotServed: the service does not follow; the state is put back all the same.
+    """
     model = context.spec.name
     if before is None:  # Nothing served here before: let nothing serve again.
         context.store.delete(state_key(model, environment))
@@ -170,28 +188,22 @@ def _put_back(context: ModelContext, environment: Environment, before: Found | N
     wait_until_served(context.services.describe(model, environment).url, restored.state.generation)
 
 
-def _comparison(context: ModelContext, version: Version, champion: Served | None) -> str:
-    def metrics(digest: str) -> Metrics:
-        data = bundles.load(context.store, context.spec.name, digest, "metrics.json")["metrics.json"]
-        return msgspec.json.decode(data, type=Metrics)
-
-    columns = [(f"challenger {version.version}", metrics(version.digest))]
-    if champion:
-        columns.append((f"champion {champion.version}, on its own holdout", metrics(champion.digest)))
-    lines = [f"| metric | {' | '.join(name for name, _ in columns)} |", "| --- |" + " --- |" * len(columns)]
-    for metric in ("accuracy", "log_loss", "roc_auc", "rows"):
-        values = (getattr(each, metric) for _, each in columns)
-        shown = ("–" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".") for value in values)
-        lines.append(f"| {metric.replace('_', ' ')} | {' | '.join(shown)} |")
-    return "\n".join(lines) + ("" if champion else "\n\nThere is no champion in PROD yet.")
+def overtaken(context: ModelContext, environment: Environment) -> Refused:
+    """Say who changed an environment under this release."""
+    current = read_state(context.store, context.spec.name, environment)
+    who = f"flow run {current.state.release or 'of unknown id'}" if current else "someone"
+    what = f" (generation {current.state.generation}, version {current.state.champion.version})" if current else ""
+    return Refused(f"{who} changed {environment}{what} since this release began; nothing was overwritten")
 
 
-def _gates(gate: Entry | None) -> str:
-    if gate is None:
-        return "**Gates:** none recorded."
-    return f"**Gates ({gate.decision}):**\n\n" + "\n".join(f"- {reason}" for reason in gate.reasons)
-
-
-def _uat(checks: list[smoke.Check]) -> str:
-    lines = "\n".join(f"| {each['check']} | {each['result']} | {each['detail']} |" for each in smoke.rows(checks))
-    return f"**UAT smoke test:**\n\n| check | result | detail |\n| --- | --- | --- |\n{lines}"
+def align_aliases(context: ModelContext) -> None:
+    """Let the alias champion name what PROD's serving state says; a challenger that became it is none any more."""
+    model, registry = context.spec.name, context.registry
+    found = read_state(context.store, model, "prod")
+    serving = found and registry.find(model, found.state.champion.digest)
+    if not serving:
+        return
+    if registry.alias(model, CHAMPION) != serving:
+        registry.set_alias(model, CHAMPION, serving.version)
+    if registry.alias(model, CHALLENGER) == serving:
+        registry.set_alias(model, CHALLENGER, None)

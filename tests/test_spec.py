@@ -31,7 +31,7 @@ def test_the_repositorys_specs_load(model: str) -> None:
 
 def test_defaults() -> None:
     spec = parse(SPEC.encode())
-    assert (spec.serving_format, spec.release.approval, spec.gates.min_rows, spec.drift.agree) == (
+    assert (spec.serving_format, spec.release.approval.prod, spec.gates.min_rows, spec.drift.agree) == (
         "onnx",
         "required",
         30,
@@ -55,6 +55,11 @@ def test_defaults() -> None:
         ("description: What it is for.", "", "missing required field `description`"),
         ("- {name: tree,", "- {name: tree, members: [oak],", "candidate 'tree' has unknown members: oak"),
         ("    - {name: tree, estimator: decision_tree}", "    []", "one or more candidates with different names"),
+        ("data:", "release: {canary: {steps: [0.5, 0.1]}}\ndata:", "canary.steps are .* must rise"),
+        ("data:", "release: {canary: {steps: [1]}}\ndata:", "canary.steps are .* between 0 and 1"),
+        ("data:", "release: {canary: {min_seconds: 700}}\ndata:", "min_seconds is above max_seconds"),
+        ("data:", "release: {shadow: {seconds: 0, requests: 9}}\ndata:", "requests is set without seconds"),
+        ("data:", "release: {approval: required}\ndata:", r"at `\$.release.approval`"),
         ("data:", "data: [", "demo.yaml: "),
     ],
 )

@@ -1,5 +1,6 @@
 """The serving state: which bundle answers in one environment. The one thing a release changes."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -32,3 +33,15 @@ class ServingState(msgspec.Struct, frozen=True, kw_only=True):
 def state_key(model: str, environment: str) -> str:
     """The store key of a serving state."""
     return f"{model}/serving/{environment}.json"
+
+
+def champion_before(released: Sequence[Served], champion: Served) -> Served | None:
+    """The version released last before a champion was (most recently), if there was one.
+
+    Args:
+        released: versions in the order of their releases.
+        champion: what answers now.
+    """
+    places = [place for place, each in enumerate(released) if each.digest == champion.digest]
+    earlier = released[: places[-1]] if places else released
+    return next((each for each in reversed(earlier) if each.digest != champion.digest), None)

@@ -68,7 +68,9 @@ def test_no_code_starts_the_retraining() -> None:
                     assert node.value != "retraining/retraining", file
 
 
-@pytest.mark.parametrize("module", ["ingestion", "training", "validation", "release", "drift_check", "retraining"])
+@pytest.mark.parametrize(
+    "module", ["ingestion", "training", "validation", "release", "rollback", "drift_check", "retraining"]
+)
 def test_each_flow_has_a_command_line(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"flows.{module}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,0 +1,44 @@
+"""An earlier released version answers again, at once and without a rebuild."""
+
+import time
+from typing import Any
+
+from prefect import flow
+from prefect.states import Completed
+
+from flows.cli import run
+from mlops.core.serving import Environment
+from tasks.events import MODEL_RELEASED, MODEL_ROLLED_BACK, emit
+from tasks.mend import mend
+from tasks.release import name_champion
+from tasks.rollback import find_target, go_back, record_rollback
+
+
+@flow(name="rollback", flow_run_name="roll back {model}", persist_result=True, log_prints=True)
+def rollback(model: str, reason: str, by: str, version: str | None = None, environment: Environment = "prod") -> Any:
+    """Go back to an earlier released version of a model.
+
+    Args:
+        model: the name of a spec in deployments/models.
+        reason: why, for the ledger.
+        by: your name, for the ledger.
+        version: any version that was released; the one before the present champion unless given.
+        environment: prod or uat.
+    """
+    started = time.time()
+    if completed := mend(model).released:  # A living release does not stop a rollback; it finds PROD changed and ends.
+        emit(MODEL_RELEASED, model, version=completed.version, digest=completed.digest)
+    target = find_target(model, environment, version)
+    left, found = target.before.state, target.version
+    if left.champion == found and not (left.canary or left.shadow):
+        return Completed(message=f"version {found.version} answers in {environment.upper()} already")
+    generation = go_back(model, environment, target)
+    seconds = round(time.time() - started, 1)
+    record_rollback(model, environment, target, reason, by, {"generation": generation, "seconds": seconds})
+    name_champion(model)
+    emit(MODEL_ROLLED_BACK, model, version=found.version, digest=found.digest, environment=environment, by=by)
+    return Completed(message=f"version {found.version} answers in {environment.upper()} (generation {generation})")
+
+
+if __name__ == "__main__":
+    run(rollback)
