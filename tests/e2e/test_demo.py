@@ -1,12 +1,7 @@
 """The closed loop, as ``make demo`` plays it, in a state directory and on ports of its own."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,78 +9,17 @@ import psutil
 import pytest
 
 from tests.e2e.browser import answer_approval
-from tests.e2e.ports import free_ports, owned_processes, state_folder
+from tests.e2e.ports import owned_processes, state_folder
+from tests.e2e.stack import Stack
 
-ROOT = Path(__file__).parents[2]
 IRIS = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
 pytestmark = pytest.mark.timeout(1500)
 
 
-class Demo:
-    """A played demo: its environment, what it wrote and its servers."""
-
-    def __init__(self, state: Path) -> None:
-        prefect, mlflow, reports, scoring = free_ports(4)
-        self.state = state
-        self.environment = {
-            **os.environ,
-            "MLOPS_STATE_DIR": str(state),
-            "MLOPS_PREFECT_PORT": str(prefect),
-            "MLOPS_MLFLOW_PORT": str(mlflow),
-            "MLOPS_REPORTS_PORT": str(reports),
-            "MLOPS_SCORING_PORT": str(scoring),
-        }
-        self.api = httpx.Client(base_url=f"http://127.0.0.1:{prefect}/api", trust_env=False, timeout=30)
-        self.ports = (prefect, mlflow, reports)
-
-    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-
-    @property
-    def written(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.state / "demo.json").read_text("utf-8"))
-        return found
-
-    def ask(self, path: str, **query: Any) -> Any:
-        response = self.api.post(path, json=query) if query else self.api.get(path)
-        return response.raise_for_status().json()
-
-    def deployment(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask(f"/deployments/name/{name}")
-        return found
-
-    def finish(self, deployment: str, **parameters: Any) -> dict[str, Any]:
-        """Run a deployment to its end."""
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        run = self.ask(f"/deployments/{self.deployment(deployment)['id']}/create_flow_run", **body)
-        return self.wait(lambda: self.ended(run["id"]))
-
-    def ended(self, run_id: str) -> dict[str, Any] | None:
-        run: dict[str, Any] = self.ask(f"/flow_runs/{run_id}")
-        return run if run["state_type"] in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED") else None
-
-    def wait(self, condition: Callable[[], dict[str, Any] | None], seconds: float = 120) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := condition():
-                return found
-            time.sleep(0.5)
-        raise AssertionError(f"not within {seconds} s")
-
-
 @pytest.fixture(scope="module")
-def demo() -> Iterator[Demo]:
+def demo() -> Iterator[Stack]:
     with state_folder() as folder:
-        played = Demo(folder / "state")
+        played = Stack(folder / "state")
         try:
             done = played.run("deployments.demo")
             assert done.returncode == 0, done.stdout + done.stderr
@@ -95,7 +29,7 @@ def demo() -> Iterator[Demo]:
             played.api.close()
 
 
-def test_demo_json_tells_the_whole_story(demo: Demo) -> None:
+def test_demo_json_tells_the_whole_story(demo: Stack) -> None:
     written = demo.written
     assert written["prefect_ui"].endswith(f":{demo.ports[0]}")
     assert httpx.get(written["mlflow_ui"], trust_env=False).status_code == 200
@@ -112,7 +46,7 @@ def test_demo_json_tells_the_whole_story(demo: Demo) -> None:
     assert all(set(week) == fields and week["rows"] > 5000 and week["reasons"] for week in weeks)
 
 
-def test_the_automation_made_the_retraining(demo: Demo) -> None:
+def test_the_automation_made_the_retraining(demo: Stack) -> None:
     told = demo.written["flights"]["retraining"]
     deployment = demo.deployment("retraining/retraining")
     run = demo.ask(f"/flow_runs/{told['flow_run_id']}")
@@ -126,7 +60,7 @@ def test_the_automation_made_the_retraining(demo: Demo) -> None:
     assert 0 < told["seconds_event_to_serving"] < 300
 
 
-def test_the_new_version_serves_the_weeks_after_its_release(demo: Demo) -> None:
+def test_the_new_version_serves_the_weeks_after_its_release(demo: Stack) -> None:
     written = demo.written["flights"]
     told, weeks = written["retraining"], written["weeks"]
     before = [week for week in weeks if week["version"] == told["from_version"]]
@@ -138,7 +72,7 @@ def test_the_new_version_serves_the_weeks_after_its_release(demo: Demo) -> None:
     assert all(week["log_loss"] != pytest.approx(week["frozen_log_loss"], abs=1e-4) for week in after)
 
 
-def test_iris_answers_in_prod_as_the_contract_says(demo: Demo) -> None:
+def test_iris_answers_in_prod_as_the_contract_says(demo: Stack) -> None:
     prod = demo.written["models"]["iris"]["prod"]
     key = {"Authorization": f"Bearer {prod['key']}"}
     with httpx.Client(base_url=prod["url"], trust_env=False) as client:
@@ -155,7 +89,7 @@ def test_iris_answers_in_prod_as_the_contract_says(demo: Demo) -> None:
         assert (text.status_code, "SepalWidthCm" in text.text) == (422, True)
 
 
-def test_the_artifacts_are_there(demo: Demo) -> None:
+def test_the_artifacts_are_there(demo: Stack) -> None:
     keys = {artifact["key"]: artifact["type"] for artifact in demo.ask("/artifacts/filter", limit=200)}
     expected = {
         "iris-confusion-matrix": "image",
@@ -169,7 +103,7 @@ def test_the_artifacts_are_there(demo: Demo) -> None:
     assert expected.items() <= keys.items()
 
 
-def test_a_second_demo_finds_everything_done(demo: Demo) -> None:
+def test_a_second_demo_finds_everything_done(demo: Stack) -> None:
     before = demo.written
     runs = demo.ask("/flow_runs/count", flow_runs={})
     done = demo.run("deployments.demo")
@@ -179,7 +113,7 @@ def test_a_second_demo_finds_everything_done(demo: Demo) -> None:
     assert demo.ask("/flow_runs/count", flow_runs={}) <= runs + demo.ask("/flow_runs/count", **scheduled)
 
 
-def test_training_again_makes_the_same_bundle(demo: Demo) -> None:
+def test_training_again_makes_the_same_bundle(demo: Stack) -> None:
     def digests() -> list[str]:
         query = {"filter": "name = 'iris'"}
         found = httpx.get(
@@ -193,7 +127,7 @@ def test_training_again_makes_the_same_bundle(demo: Demo) -> None:
     assert digests() == before
 
 
-def test_deploying_again_changes_nothing(demo: Demo) -> None:
+def test_deploying_again_changes_nothing(demo: Stack) -> None:
     def shape() -> Any:
         deployments = demo.ask("/deployments/filter", limit=100)
         automations = demo.ask("/automations/filter", limit=100)
@@ -208,7 +142,7 @@ def test_deploying_again_changes_nothing(demo: Demo) -> None:
     assert shape() == before
 
 
-def test_a_rejection_leaves_prod_as_it_was(demo: Demo) -> None:
+def test_a_rejection_leaves_prod_as_it_was(demo: Stack) -> None:
     prod = demo.written["models"]["iris"]["prod"]
     ready = httpx.get(f"{prod['url']}/readyz", trust_env=False).json()
     landing = demo.state / "store" / "iris" / "landing"
@@ -247,7 +181,7 @@ def test_a_rejection_leaves_prod_as_it_was(demo: Demo) -> None:
     assert [entry["reasons"] for entry in rejected] == [["by tester: sixty rows are doubled"]]
 
 
-def test_no_secret_is_in_the_store_the_logs_or_prefect(demo: Demo) -> None:
+def test_no_secret_is_in_the_store_the_logs_or_prefect(demo: Stack) -> None:
     keys = [file.read_text("utf-8").strip().encode() for file in (demo.state / "secrets").iterdir()]
     assert len(keys) == 4
     searched = [file for part in ("store", "logs") for file in (demo.state / part).rglob("*") if file.is_file()]
@@ -261,7 +195,7 @@ def test_no_secret_is_in_the_store_the_logs_or_prefect(demo: Demo) -> None:
     assert not any(key.decode() in told for key in keys)
 
 
-def test_down_leaves_no_process_and_no_open_port(demo: Demo) -> None:
+def test_down_leaves_no_process_and_no_open_port(demo: Stack) -> None:
     assert owned_processes(demo.state)
     ports = {int(entry["url"].rpartition(":")[2]) for m in demo.written["models"].values() for entry in m.values()}
     done = demo.run("deployments.local", "down")
