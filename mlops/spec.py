@@ -138,19 +138,34 @@ class Drift(_Part, frozen=True):
 
     window_days: float = 1.0
     """Length of a window, in days of event time (of request time without a time column)."""
+    window_rows: int | None = None
+    """Rows of a window, in the order in which they were answered; then ``window_days`` and ``start`` do not count."""
     start: datetime | None = None
     """A moment at which a window begins; unless given they begin on Mondays, 00:00 UTC."""
     min_rows: int = 100
     """Rows, and labelled rows, below which a window is ``wait``."""
     false_alarm_rate: float = 0.01
-    """Error budget of one window over all its input tests."""
+    """Error budget of one window over all its tests: the chance of anything but ok or wait on unchanged data."""
     max_excess_loss: float = 0.02
     """Log loss above the reference's, after calibration, that is worth a retrain (nats a row)."""
+    min_history: int = 20
+    """Past windows from which on thresholds come from them, so that seasons do not alarm."""
+    label_delay_days: float = 0.0
+    """Labels of a window count once its end is so many days ago; earlier ones may be a biased choice."""
+    label_patience_days: float = 7.0
+    """So many days longer a window waits for labels that its verdict lacks; then the verdict stands without them."""
+    min_label_share: float = 0.0
+    """Share of a window's rows that must be labelled before its labels count."""
+    new_values: Literal["incident", "investigate"] = "incident"
+    """What values never seen in training mean: broken codes, or a world that gains values as it goes on."""
     agree: int = 2
     """So many of the last ``of`` windows must be worse before the verdict is ``retrain``."""
     of: int = 3
     cooldown_windows: int = 2
     """Windows after a retrain verdict in which no other one is given."""
+    refresh_windows: int = 2
+    """Windows without a training after which a fresh model is tried although nothing alarmed; half as many once
+    that paid (at least ``cooldown_windows``), twice as many when it did not. 0: only alarms retrain."""
 
 
 class ModelSpec(_Part, frozen=True):
@@ -175,6 +190,8 @@ class ModelSpec(_Part, frozen=True):
         if self.training.window_days is not None and self.data.time is None:
             raise ValueError("training.window_days is set, but data declares no column of type time")
         _check_rollout(self.release)
+        if self.drift.window_days <= 0 or (self.drift.window_rows is not None and self.drift.window_rows < 1):
+            raise ValueError("drift.window_days and drift.window_rows must be above 0")
         names = [candidate.name for candidate in self.training.candidates]
         if not names or len(set(names)) != len(names):
             raise ValueError("training.candidates needs one or more candidates with different names")

@@ -75,3 +75,22 @@ def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     assert environment["MLOPS_STATE_DIR"] == str(tmp_path / ".local")
     again = load(environment)
     assert again == Settings(home=tmp_path, state_dir=tmp_path / ".local", mlflow_port=5001, store="file:///data")
+
+
+def test_azures_own_variables_are_taken_where_ours_are_not_set(tmp_path: Path) -> None:
+    told = {"AZURE_TENANT_ID": "theirs", "AZURE_CLIENT_ID": "theirs", "AZURE_SUBSCRIPTION_ID": "theirs"}
+    settings = load(home(tmp_path, 'azure_client_id = "file"\n') | told | {"MLOPS_AZURE_TENANT": "ours"})
+    assert (settings.azure_tenant, settings.azure_client_id, settings.azure_subscription) == ("ours", "file", "theirs")
+
+
+def test_the_store_is_the_blob_container_when_account_and_container_are_set(tmp_path: Path) -> None:
+    told = home(tmp_path, 'azure_storage_account = "acct"\nazure_storage_container = "mlops"\n')
+    assert load(told).store_uri == "https://acct.blob.core.windows.net/mlops"
+    assert load(told | {"MLOPS_STORE": "file:///data"}).store_uri == "file:///data"
+
+
+def test_required_settings_are_all_named_at_once() -> None:
+    settings = Settings(profile="azure", azure_region="westeurope")
+    settings.require("azure_region")
+    with pytest.raises(SettingsError, match=r"azure_subscription \(MLOPS_AZURE_SUBSCRIPTION\), azure_workspace"):
+        settings.require("azure_region", "azure_subscription", "azure_workspace")

@@ -3,12 +3,16 @@
 A subject is decided once: the second writer gets the first one's entry back.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from mlops.adapters.store import Conflict, Store
+from mlops.adapters.store import Conflict, NotFound, Store
+
+READERS = 8
+"""Entries read at once."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +20,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     kind: str
-    """``gate``, ``approval``, ``release``, ``rollback``, ``verdict``, ``retraining`` or ``smoke``."""
+    """``gate``, ``approval``, ``release``, ``rollback`` or ``smoke``; of the loop ``window``, ``provisional``,
+    ``verdict``, ``claim``, ``retraining``, ``follow_up`` or ``outcome``."""
     subject: str
     """What was decided on; with the kind it names the entry."""
     decision: str
@@ -33,6 +38,7 @@ class Ledger:
     def __init__(self, store: Store, model: str) -> None:
         self.store = store
         self.model = model
+        self._known: dict[str, Entry] = {}  # An entry never changes, so each is read once.
 
     def record(self, kind: str, subject: str, decision: str, **details: Any) -> tuple[Entry, bool]:
         """Write a decision unless the subject has one; return the entry that stands, and whether it is new."""
@@ -40,15 +46,15 @@ class Ledger:
         try:
             self.store.put_if_absent(self._key(kind, subject), msgspec.json.encode(entry))
         except Conflict:
-            return msgspec.json.decode(self.store.get(self._key(kind, subject)), type=Entry), False
+            return self._read(self._key(kind, subject)), False
         return entry, True
 
     def find(self, kind: str, subject: str) -> Entry | None:
         """The decision on a subject, if there is one."""
-        key = self._key(kind, subject)
-        if self.store.etag(key) is None:
+        try:
+            return self._read(self._key(kind, subject))
+        except NotFound:
             return None
-        return msgspec.json.decode(self.store.get(key), type=Entry)
 
     def newest(self, kind: str, **numbers: Any) -> Entry | None:
         """The newest decision of a kind whose numbers hold these."""
@@ -58,8 +64,14 @@ class Ledger:
     def entries(self, kind: str | None = None) -> list[Entry]:
         """The decisions (of one kind), oldest first."""
         prefix = f"{self.model}/ledger/{kind}/" if kind else f"{self.model}/ledger/"
-        found = [msgspec.json.decode(self.store.get(key), type=Entry) for key in self.store.list(prefix)]
+        with ThreadPoolExecutor(READERS) as readers:
+            found = list(readers.map(self._read, self.store.list(prefix)))
         return sorted(found, key=lambda entry: (entry.time, entry.subject))
+
+    def _read(self, key: str) -> Entry:
+        if key not in self._known:
+            self._known[key] = msgspec.json.decode(self.store.get(key), type=Entry)
+        return self._known[key]
 
     def _key(self, kind: str, subject: str) -> str:
         return f"{self.model}/ledger/{kind}/{subject}.json"

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlops.adapters.store import Conflict, NotFound, Store
+from mlops.core.labels import REQUEST_ID, REQUEST_TIME
 from mlops.core.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
-
-REQUEST_ID = "_request_id"
 
 
 class SnapshotError(Exception):
@@ -122,7 +121,13 @@ class Snapshots:
             return snapshot, True
 
     def load(self, snapshot: str, schema: Schema, days: float | None = None) -> "pd.DataFrame":
-        """Read rows as a typed frame, each row once (the last of equal keys), in event-time order.
+        """Read rows as a typed frame: the schema's columns and the target; arguments and errors as for ``rows``."""
+        return self.rows(snapshot, schema, days)[[*(column.name for column in schema.columns), schema.target.name]]
+
+    def rows(self, snapshot: str, schema: Schema, days: float | None = None) -> "pd.DataFrame":
+        """Read rows as a typed frame, each row once (the last of equal keys), in the order of ``in_order``.
+
+        Rows that production answered have their request's id and time, in ``_request_id`` and ``_time``.
 
         Args:
             snapshot: its id.
@@ -144,14 +149,7 @@ class Snapshots:
         frame = pd.concat([self._read(part) for part in parts], ignore_index=True)
         if oldest is not None:
             frame = frame[frame[schema.time] > oldest]
-        if REQUEST_ID in frame:
-            answered = frame[REQUEST_ID].notna()
-            frame = frame[~(answered & frame.duplicated(REQUEST_ID, keep="last"))]
-        if schema.unique:
-            frame = frame.drop_duplicates(list(schema.unique), keep="last")
-        if schema.time:
-            frame = frame.sort_values(schema.time, kind="stable")
-        return frame[[column.name for column in schema.columns] + [schema.target.name]].reset_index(drop=True)
+        return in_order(frame, schema)
 
     def _move_latest(self, snapshot: str, etag: str) -> None:
         pointer = msgspec.json.encode({"snapshot": snapshot})
@@ -170,3 +168,17 @@ class Snapshots:
 
     def _part(self, digest: str) -> str:
         return f"{self.model}/snapshots/parts/{digest}.parquet"
+
+
+def in_order(frame: "pd.DataFrame", schema: Schema) -> "pd.DataFrame":
+    """Keep each row once, and order rows by event time; without one, those never asked of production come first."""
+    if REQUEST_ID in frame:
+        answered = frame[REQUEST_ID].notna()
+        frame = frame[~(answered & frame.duplicated(REQUEST_ID, keep="last"))]
+    if schema.unique:
+        frame = frame.drop_duplicates(list(schema.unique), keep="last")
+    if schema.time:
+        frame = frame.sort_values(schema.time, kind="stable")
+    elif REQUEST_TIME in frame:
+        frame = frame.sort_values(REQUEST_TIME, kind="stable", na_position="first")
+    return frame.reset_index(drop=True)

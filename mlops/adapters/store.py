@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
+from mlops import settings as settings_module
+from mlops.settings import Settings
+
 
 class StoreError(Exception):
     """The store refused or could not do what was asked."""
@@ -25,6 +28,10 @@ class NotFound(StoreError, KeyError):
 
     def __str__(self) -> str:
         return f"no object {self.args[0]!r} in the store"
+
+
+class Altered(StoreError):
+    """An object's content is not what was stored; another try cannot change that."""
 
 
 class Conflict(StoreError):
@@ -59,16 +66,42 @@ class Store(Protocol):
         """Remove an object; nothing happens when there is none."""
 
 
-def open_store(uri: str) -> Store:
-    """Open the store at a URI (``file:///path``).
+def open_store(uri: str, settings: Settings | None = None) -> Store:
+    """Open the store at a URI: ``file:///path``, or a Blob container's ``https://`` address.
+
+    Args:
+        uri: where it is.
+        settings: how to sign in to a Blob container; read from the environment unless given.
 
     Raises:
-        StoreError: the scheme is not known.
+        StoreError: the URI cannot be used.
+        mlops.settings.SettingsError: signing in needs something that is not set.
     """
     parsed = urlparse(uri)
     if parsed.scheme == "file":
         return FolderStore(Path(unquote(parsed.path)))
-    raise StoreError(f"store {uri!r}: the scheme must be file (setting `store`, variable MLOPS_STORE)")
+    if parsed.scheme in ("http", "https"):
+        from mlops.adapters.store_blob import open_blob_store
+
+        return open_blob_store(uri, settings or settings_module.load())
+    raise StoreError(f"store {uri!r}: the scheme must be file or https (setting `store`, variable MLOPS_STORE)")
+
+
+def check_key(key: str) -> list[str]:
+    """The parts of a key, which mean the same in every store.
+
+    Raises:
+        StoreError: a part is empty, starts with a dot or contains a backslash.
+    """
+    parts = key.split("/")
+    if not all(re.fullmatch(r"[^/\\\0]+", part) and not part.startswith(".") for part in parts):
+        raise StoreError(f"key {key!r}: parts must not be empty, start with a dot or contain a backslash")
+    return parts
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a stored name is none of the store's keys: work in progress, or put there by others."""
+    return any(part.startswith(".") for part in key.split("/"))
 
 
 class FolderStore:
@@ -115,21 +148,18 @@ class FolderStore:
 
     def list(self, prefix: str) -> list[str]:
         folder = self.root / prefix.rpartition("/")[0]
-        if not folder.is_dir():
-            return []
-        found = (Path(parent, name).relative_to(self.root) for parent, _, names in os.walk(folder) for name in names)
-        keys = (path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
-        return sorted(key for key in keys if key.startswith(prefix))
+        walked = os.walk(folder, onerror=_raise_unless_gone)
+        # One path for each folder, and none for each of its files: a day's log has many.
+        below = ((Path(parent).relative_to(self.root).as_posix(), names) for parent, _, names in walked)
+        keys = (name if parent == "." else f"{parent}/{name}" for parent, names in below for name in names)
+        return sorted(key for key in keys if key.startswith(prefix) and not is_hidden(key))
 
     def delete(self, key: str) -> None:
         with self._locked(key):
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if not all(re.fullmatch(r"[^/\\\0]+", part) and not part.startswith(".") for part in parts):
-            raise StoreError(f"key {key!r}: parts must not be empty, start with a dot or contain a backslash")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*check_key(key))
 
     def _write(self, key: str, data: bytes) -> str:
         path = self._path(key)
@@ -159,3 +189,9 @@ class FolderStore:
 
 def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """Any other error is an outage, and not an empty folder."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

@@ -20,6 +20,7 @@ class FakeServices:
         """The text of ``/metrics``; an exception closes the connection."""
         self.unloadable: set[str] = set()
         """Digests that the services cannot load."""
+        self.removed: list[str] = []
         self._store = store
         self._served: dict[str, int] = {}
         services = self
@@ -70,7 +71,7 @@ class FakeServices:
         return ""
 
     def remove(self, model: str, environment: str) -> None:
-        """Nothing runs."""
+        self.removed.append(f"{model}-{environment}")
 
     def stop(self, model: str, environment: str) -> None:
         """Nothing runs."""
