@@ -51,7 +51,9 @@ def bundle_files(
         answers = onnx_probabilities(files["model.onnx"], holdout, schema)
     else:
         answers = probabilities(estimator, holdout, schema)
-    profile = reference(train[[c.name for c in schema.columns]], schema, holdout[schema.target.name], answers)
+    profile = reference(
+        train[[c.name for c in schema.columns]], schema, holdout[schema.target.name], answers, holdout=holdout
+    )
     return files | {
         "model.json": _json(served_model(spec, holdout, answers)),
         "metrics.json": _json(metrics),

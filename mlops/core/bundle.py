@@ -7,6 +7,7 @@ import msgspec
 from mlops.core.schema import Schema
 
 MANIFEST = "manifest.json"
+LINEAGE = "lineage.json"
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -26,6 +27,17 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     layout: str
     """ONNX inputs: ``matrix`` (one float tensor ``features``) or ``columns`` (one tensor each)."""
     golden: tuple[Golden, ...] = ()
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """``lineage.json``: which rows of its snapshot a bundle was trained on, so that its holdout is found again."""
+
+    rival: str
+    """The training set that won; ``sliding window`` where there was no other."""
+    onset: str = ""
+    """Where the alarm began that it answers, in the model's clock (ISO 8601); empty: it answers none."""
+    reason: str = ""
+    """Why this rival won."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

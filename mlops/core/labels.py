@@ -6,6 +6,8 @@ from mlops.core.schema import Schema
 from mlops.core.smoke import REQUEST_PREFIX
 
 REQUEST_ID = "_request_id"
+REQUEST_TIME = "_time"
+"""When a request was answered; the clock of models without a column of type time."""
 
 
 def answered(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -29,6 +31,6 @@ def with_labels(predictions: pd.DataFrame, feedback: pd.DataFrame, schema: Schem
 
 
 def labelled_rows(joined: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Typed training rows of the labelled predictions: request id, columns, target."""
-    names = [REQUEST_ID, *(column.name for column in schema.columns), schema.target.name]
+    """Typed training rows of the labelled predictions: request id, request time, columns, target."""
+    names = [REQUEST_ID, REQUEST_TIME, *(column.name for column in schema.columns), schema.target.name]
     return joined.loc[joined[schema.target.name].notna(), names].reset_index(drop=True)

@@ -6,15 +6,21 @@ from math import isfinite, sqrt
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from pandas import Series
+from pandas import DataFrame, Series
 
 from mlops.core.evaluation import Metrics, contributions, evaluate
+from mlops.core.performance import days, design_effect
+from mlops.core.two_sample import Counts
 from mlops.spec import ModelSpec
 
 Floats = NDArray[np.float64]
 
 Z95 = 1.959964
 """Half-width, in standard errors, of a 95 % interval of a mean."""
+
+
+ONE_SIDED = 1.644854
+"""The same for one side."""
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -44,6 +50,9 @@ def decide(
     challenger: Floats,
     champion: Floats | None,
     served: Floats | None,
+    *,
+    holdout: DataFrame | None = None,
+    newer: bool = False,
 ) -> Decision:
     """Judge a challenger by the spec's gates.
 
@@ -52,11 +61,17 @@ def decide(
     served form (none: the trained form itself serves). Too few rows, or answers that are not
     finite, end the questions.
 
+    ``holdout`` are the inputs of these rows; their days, which differ, widen the margin of chance. ``newer``:
+    the challenger is what the loop made of newer rows in the champion's own way, so that it is expected to be
+    no worse; it is refused when it is worse beyond chance (one-sided 95 %, Student's t over days), where any other
+    must not be worse at all.
+
     Raises:
         ValueError: shapes differ, or a label is none of the classes.
     """
     gates: list[Gate] = []
-    for gate in _gates(spec, labels, challenger, champion, served):
+    clusters = days(holdout, spec.data)
+    for gate in _gates(spec, labels, challenger, champion, served, clusters, newer):
         gates.append(gate)
         if not gate.passed and gate.name in ("rows", "finite"):
             break
@@ -64,13 +79,19 @@ def decide(
 
 
 def _gates(
-    spec: ModelSpec, labels: Sequence[str] | Series, challenger: Floats, champion: Floats | None, served: Floats | None
+    spec: ModelSpec,
+    labels: Sequence[str] | Series,
+    challenger: Floats,
+    champion: Floats | None,
+    served: Floats | None,
+    clusters: Counts | None,
+    newer: bool,
 ) -> Iterator[Gate]:
     yield _rows(len(labels), spec.gates.min_rows)
     metrics = evaluate(labels, challenger, spec.data.target.classes)
     yield _finite(metrics, challenger)
     yield from _bounds(spec, metrics)
-    yield _comparison(spec, labels, challenger, champion)
+    yield _comparison(spec, labels, challenger, champion, clusters, newer)
     yield _agreement(challenger, served, spec.gates.min_onnx_agreement)
 
 
@@ -108,7 +129,14 @@ def _bounds(spec: ModelSpec, metrics: Metrics) -> Iterator[Gate]:
         yield Gate(f"{kind}_{name}", passed, reason, {name: value, kind: bound})
 
 
-def _comparison(spec: ModelSpec, labels: Sequence[str] | Series, challenger: Floats, champion: Floats | None) -> Gate:
+def _comparison(
+    spec: ModelSpec,
+    labels: Sequence[str] | Series,
+    challenger: Floats,
+    champion: Floats | None,
+    clusters: Counts | None,
+    newer: bool,
+) -> Gate:
     """Compare row by row; a positive difference means that the challenger is worse."""
     if champion is None:
         return Gate("champion", True, "there is no champion to compare with")
@@ -121,19 +149,32 @@ def _comparison(spec: ModelSpec, labels: Sequence[str] | Series, challenger: Flo
         return Gate("champion", True, "the champion's probabilities are not finite: it cannot be the better one")
     worse = (ours - theirs) * (1 if metric == "log_loss" else -1)
     difference = float(worse.mean())
-    half = Z95 * float(worse.std(ddof=1)) / sqrt(len(worse)) if len(worse) > 1 else float("inf")
+    error = float("inf")
+    if len(worse) > 1:
+        error = float(worse.std(ddof=1)) / sqrt(len(worse) / design_effect(worse, clusters))
+    half, allowed = Z95 * error, margin + (_chance(clusters) * error if newer and isfinite(error) else 0.0)
     numbers = {"challenger": float(ours.mean()), "champion": float(theirs.mean()), "difference": difference,
-               "low": difference - half, "high": difference + half, "margin": margin}  # fmt: skip
-    return Gate("champion", difference <= margin, _compared(metric, numbers), dict(numbers))
+               "low": difference - half, "high": difference + half, "margin": allowed}  # fmt: skip
+    return Gate("champion", difference <= allowed, _compared(metric, numbers, newer), dict(numbers))
 
 
-def _compared(metric: str, n: dict[str, float]) -> str:
+def _chance(clusters: Counts | None) -> float:
+    """Standard errors that a mean exceeds by chance in one case of twenty."""
+    from scipy.special import stdtrit
+
+    return ONE_SIDED if clusters is None else float(stdtrit(max(1, len(np.unique(clusters)) - 1), 0.95))
+
+
+def _compared(metric: str, n: dict[str, float], newer: bool) -> str:
     difference = n["difference"]
     verdict = "equal" if difference == 0 else f"{abs(difference):.4f} {'worse' if difference > 0 else 'better'}"
     certainty = "excludes" if n["low"] > 0 or n["high"] < 0 else "includes"
+    allowed = f"{n['margin']:.2g} worse allowed" + (
+        ", the chance of so few rows and days, since it learnt from newer ones" * newer
+    )
     return (
-        f"{metric} {n['challenger']:.4f} against the champion's {n['champion']:.4f}: {verdict}, {n['margin']:g} worse"
-        f" allowed; the 95 % interval [{n['low']:.4f}, {n['high']:.4f}] (above 0 is worse) {certainty} zero"
+        f"{metric} {n['challenger']:.4f} against the champion's {n['champion']:.4f}: {verdict}, {allowed};"
+        f" the 95 % interval [{n['low']:.4f}, {n['high']:.4f}] (above 0 is worse) {certainty} zero"
     )
 
 

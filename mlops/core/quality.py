@@ -1,7 +1,6 @@
 """Data quality: files become text frames, and text frames become good typed rows and bad rows with reasons."""
 
 import csv
-import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,10 +9,13 @@ import pyarrow as pa
 from pandas import DataFrame, Series, concat, to_datetime
 
 from mlops.core.schema import Column, Schema, Target
+from mlops.core.text_files import fault, header, longest_line
 
 ROW, REASON = "_row", "_reason"
 SHOWN = 80
 """Characters of a bad value that its reason quotes; the row itself keeps all of it."""
+SHOWN_NAMES = 10
+"""Most columns that a reason names."""
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _INFINITY = r"[+-]?(?i:inf(?:inity)?)"
@@ -44,8 +46,8 @@ def read_csv(data: bytes, name: str) -> DataFrame:
     """Read a comma-separated file (UTF-8, one header line) as text; an empty field is ``""``.
 
     Raises:
-        FileError: the file is empty, has no rows, is not UTF-8, names a column twice, leaves a
-            quote open, or has a row with more or fewer fields than the header.
+        FileError: the file is empty, has no rows, is no text in UTF-8, names a column twice, has a stray
+            quote or another delimiter, or a row with more or fewer fields than the header.
     """
     from pyarrow.csv import ConvertOptions, InvalidRow, ParseOptions, ReadOptions
     from pyarrow.csv import read_csv as arrow_csv
@@ -68,14 +70,14 @@ def read_csv(data: bytes, name: str) -> DataFrame:
             ),
         )
     except pa.ArrowInvalid as error:
+        if "straddl" in str(error):
+            line, size = longest_line(data)
+            raise FileError(name, f"line {line} is too long ({size:,} bytes); is it one row of a table?") from None
         raise FileError(name, f"not a CSV file: {error}") from None
     if ragged:
         row = ragged[0]
-        raise FileError(
-            name,
-            f"row {row.number - 1} has {row.actual_columns} fields, the header {row.expected_columns}"
-            f" ({len(ragged)} such rows); quote values that contain a comma",
-        )
+        whole = len(ragged) + table.num_rows
+        raise FileError(name, _ragged(len(ragged), row.number - 1, row.actual_columns, row.expected_columns, whole))
     return _filled(table.to_pandas(), name)
 
 
@@ -90,10 +92,14 @@ def read_parquet(data: bytes, name: str) -> DataFrame:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            _refuse_repeated(file.schema_arrow.names, name)
+            table = file.read()
     except (pa.ArrowException, OSError) as error:
-        raise FileError(name, f"not a Parquet file: {error}") from None
-    _refuse_repeated(table.column_names, name)
+        todo = "was it cut off on its way? Send it again" if b"PAR1" in (data[:4], data[-4:]) else "give CSV or Parquet"
+        raise FileError(name, f"not a Parquet file, or a damaged one ({error}); {todo}") from None
+    if not table.num_columns:
+        raise FileError(name, "the file has no columns")
     texts = {}
     for column, values in zip(table.column_names, table.columns, strict=True):
         try:
@@ -134,19 +140,22 @@ def check(raw: DataFrame, schema: Schema, name: str, labelled: bool = True) -> C
 
 
 def _header(data: bytes, name: str) -> list[str]:
+    if wrong := fault(data):
+        raise FileError(name, wrong)
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise FileError(name, f"not UTF-8: byte 0x{data[error.start]:02x} in line {line}; save it as UTF-8") from None
-    if not text.strip():
-        raise FileError(name, "the file is empty")
-    if data.count(b'"') % 2:
-        # Read on, the open quote would swallow all rows after it.
-        raise FileError(name, 'a quote (") is opened and never closed; write a quote inside a value twice')
-    names = next((row for row in csv.reader(io.StringIO(text)) if row), [])
+        names = header(data)
+    except csv.Error as error:
+        raise FileError(name, f"the header cannot be read: {error}") from None
     _refuse_repeated(names, name)
     return names
+
+
+def _ragged(rows: int, first: int, fields: int, expected: int, whole: int) -> str:
+    """Say which row has too many or too few fields, and what may be meant."""
+    todo = "quote values that contain a comma" if fields > expected else "leave the field of an absent value empty"
+    if rows >= whole:
+        todo = "remove what stands above the line with the columns' names, or name every column there"
+    return f"row {first} has {fields} fields, the header {expected} ({rows} such rows); {todo}"
 
 
 def _filled(frame: DataFrame, name: str) -> DataFrame:
@@ -157,7 +166,9 @@ def _filled(frame: DataFrame, name: str) -> DataFrame:
 
 def _refuse_repeated(names: list[str], name: str) -> None:
     if repeated := sorted({column for column in names if names.count(column) > 1}):
-        raise FileError(name, f"columns named twice: {', '.join(repeated)}")
+        shown = ", ".join(column or "(no name)" for column in repeated[:SHOWN_NAMES])
+        more = f" and {len(repeated) - SHOWN_NAMES} more" if len(repeated) > SHOWN_NAMES else ""
+        raise FileError(name, f"columns named twice: {shown}{more}")
 
 
 def _refuse_columns(raw: DataFrame, schema: Schema, name: str, labelled: bool) -> None:
@@ -166,6 +177,8 @@ def _refuse_columns(raw: DataFrame, schema: Schema, name: str, labelled: bool) -
     unknown = [column for column in raw.columns if column not in expected]
     if absent and len(raw.columns) == 1 < len(expected):
         raise FileError(name, f"only one column, {unknown[0] if unknown else expected[0]!r}: is the delimiter a comma?")
+    if reserved := [column for column in (ROW, REASON) if column in raw.columns]:
+        raise FileError(name, f"column {reserved[0]!r} has a reserved name; rename it")
     parts = [f"absent columns: {', '.join(absent)}"] if absent else []
     parts += [f"unknown columns: {', '.join(map(repr, unknown))} (declare or remove them)"] if unknown else []
     if parts:

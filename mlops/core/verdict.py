@@ -1,38 +1,35 @@
 """The verdict: what a window of production means, in sentences that need no statistics to read.
 
-A model is worse when its measured loss exceeds what its own probabilities expect by more than it
-did on its holdout. Rows count as independent: a stormy week is beyond their chance too, so a single
-worse window asks for a look, and only one that repeats asks for a retraining. Drifted inputs alone
-never do, and broken data never count against the model.
+Four questions in order. Are there enough rows? Are the data sound? Broken data never count against the
+model. Are the inputs as in training? Drifted inputs alone never retrain. Is the model worse? It is
+when its measured loss, or accuracy, falls short of what its own probabilities expect by more than on
+its holdout and by more than past windows make likely. A single worse window asks for a look; one that
+repeats, or a loss that only the last windows together show, for a retraining. All tests together stay
+within one error budget.
 """
 
+import math
 from collections.abc import Sequence
-from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-import numpy as np
 import pandas as pd
 
-from mlops.core.drift import INCIDENTS, Finding, Kind, Reference, compare, expected_losses
-from mlops.core.evaluation import evaluate, losses
+from mlops.core import evidence
+from mlops.core.estimate import estimated, harder
+from mlops.core.findings import INCIDENTS, Finding
+from mlops.core.fingerprint import Fingerprint
+from mlops.core.lasting import Tally
+from mlops.core.profile import Holdout, Reference
 from mlops.core.schema import Schema
-from mlops.core.two_sample import Floats, moments
+from mlops.core.sentences import drift_sentences, incident_sentence, loss_sentence, worse_sentences
+from mlops.core.two_sample import Floats
+from mlops.core.verdict_page import markdown
 from mlops.spec import Drift
 
-Decision = Literal["ok", "wait", "investigate", "retrain", "data_incident"]
+__all__ = ["Decision", "Verdict", "judge", "markdown"]
 
-LOSS_LEVEL = 0.001
-"""One-sided chance of calling a window of independent rows worse when the model is unchanged."""
-NAMED = 5
-"""Most drifted columns that a reason names."""
-INCIDENT_TEXTS: dict[Kind, str] = {
-    "absent": "it is absent; find out why its source no longer sends it",
-    "all_missing": "every value is missing; repair its source or the join that brings it",
-    "unseen": "{effect:.1%} of the rows hold values never seen in training; check the codes that its source sends",
-    "stuck": "every row holds {statistic:g}, which was rare in training; check whether its source is stuck",
-    "unit": "values are {effect:.3g} times what they were, in the same shape; check the unit that its source sends",
-}
+Decision = Literal["ok", "wait", "investigate", "retrain", "data_incident"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,85 +46,163 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, float | None] = {}
     """Losses in nats a row; none where labels are missing."""
     columns: tuple[Finding, ...] = ()
+    """Tests of inputs and predictions, and incidents; every test, so that later windows can be calibrated on them."""
+    performance: tuple[Finding, ...] = ()
+    """Tests of labels: over all rows, over the last windows together, and the slices that are worse."""
+    tally: tuple[Tally, ...] = ()
+    """The labelled rows in few numbers, by which later windows are tested together with this one."""
+    lasting: int = 0
+    """Over so many windows together, this one the last, the model is worse; 0: not, or enough are worse alone."""
+    waits_for: Literal["", "rows", "labels"] = ""
+    """What a ``wait`` waits for: ``rows`` can be pooled with the next window, ``labels`` can be judged again later."""
+    estimated: dict[str, float] = {}
+    """Performance that the model's own probabilities expect (CBPE): an estimate, made without labels."""
+    start: str = ""
+    end: str = ""
+    """First and last event time of the rows, ISO 8601, where the schema has a time column."""
+    since: str = ""
+    """``start`` of the first window of the present run of windows that were not ok."""
+    fingerprint: Fingerprint | None = None
+    """By which the next window is known when it repeats this one."""
 
 
 def judge(
     reference: Reference,
     window: pd.DataFrame,
-    probabilities: Floats,
+    probabilities: Floats | None,
     labels: pd.Series | None,
     schema: Schema,
     policy: Drift,
     version: str,
     history: Sequence[Verdict] = (),
+    *,
+    age_days: float | None = None,
 ) -> Verdict:
     """Give a window its verdict.
 
     Args:
         reference: from the training of this version.
         window: typed inputs, one row an answered request.
-        probabilities: the answers [rows, classes].
+        probabilities: the answers [rows, classes]; none where no model is involved.
         labels: true classes in the window's row order; what is none of the classes has not arrived.
+            None: no labels are expected, so that a sound window is ``ok`` rather than ``wait``.
         schema: the model's columns and classes.
         policy: minimum rows, budgets and the rule of persistence.
         version: the version that answered.
         history: earlier verdicts of this model and environment, oldest first.
+        age_days: days since the window's end, for ``label_delay_days``; none: its labels are old enough.
 
     Raises:
         ValueError: the window, its probabilities and its labels differ in length.
     """
     rows = len(window)
-    if len(probabilities) != rows or (labels is not None and len(labels) != rows):
-        raise ValueError(f"{rows} rows, {len(probabilities)} answers and their labels must be as many of each")
-    known = _labelled(labels, probabilities, schema)
-    numbers = _numbers(reference, probabilities, labels, known, schema)
-    given = Verdict(verdict="ok", reasons=(), version=version, rows=rows, labelled=int(known.sum()), numbers=numbers)
-    if rows < max(1, policy.min_rows):
-        return _decide(given, "wait", f"Only {rows} rows; a verdict needs {policy.min_rows}.")
-    given = msgspec.structs.replace(
-        given, columns=compare(reference, window, probabilities, schema, policy.false_alarm_rate)
-    )
-    if incidents := [_incident(finding) for finding in given.columns if finding.kind in INCIDENTS]:
-        return _decide(given, "data_incident", *incidents)
-    return _judge_model(given, policy, history)
-
-
-def markdown(verdict: Verdict, title: str) -> str:
-    """Write a verdict as a page: decision, reasons, numbers, drifted columns."""
-    lines = [f"# {verdict.verdict.replace('_', ' ')}: {title}", "", *(f"- {reason}" for reason in verdict.reasons), ""]
-    lines += ["| number | value |", "| --- | ---: |", f"| version | {verdict.version} |"]
-    lines += [f"| rows | {verdict.rows} |", f"| labelled | {verdict.labelled} |"]
-    lines += [f"| {name.replace('_', ' ')} | {_number(value)} |" for name, value in verdict.numbers.items()]
-    lines += ["", "| column | test | effect | p | drifted |", "| --- | --- | ---: | ---: | --- |"]
-    for found in sorted(verdict.columns, key=lambda found: (not found.drifted, -abs(found.effect))):
-        p_value = "" if found.p_value is None else f"{found.p_value:.2g}"
-        drifted = "yes" if found.drifted else ""
-        lines.append(
-            f"| {found.column} | {found.kind.replace('_', ' ')} | {found.effect:.3f} | {p_value} | {drifted} |"
+    if {len(each) for each in (probabilities, labels) if each is not None} - {rows}:
+        raise ValueError(
+            f"{rows} rows, {'no' if probabilities is None else len(probabilities)} answers and their labels must be as"
+            " many of each"
         )
-    return "\n".join(lines) + "\n"
+    known = evidence.known_labels(labels, probabilities, schema)
+    start, end = evidence.span(window, schema)
+    given = Verdict(
+        verdict="ok",
+        reasons=(),
+        version=version,
+        rows=rows,
+        labelled=int(known.sum()),
+        numbers=evidence.loss_numbers(reference.holdout, probabilities, labels, known, schema),
+        start=start,
+        end=end,
+    )
+    if rows < max(1, policy.min_rows):
+        count = "1 row" if rows == 1 else f"{rows} rows"
+        return _decide(given, "wait", f"Only {count}; a verdict needs {policy.min_rows}.", waits_for="rows")
+    columns, fingerprint = evidence.inputs(reference, window, probabilities, schema, policy, version, history)
+    given = msgspec.structs.replace(given, columns=columns, fingerprint=fingerprint)
+    if broken := [found for found in columns if _is_incident(found, policy)]:
+        return _since(_decide(given, "data_incident", *map(incident_sentence, broken)), history)
+    if probabilities is None or reference.holdout is None:
+        return _since(_judge_data(given, reference, labels, schema, policy), history)
+    if labels is None:
+        return _since(_judge_answers(given, reference.holdout, probabilities), history)
+    if late := _immature(given, policy, age_days):
+        return _since(_judge_answers(given, reference.holdout, probabilities, late), history)
+    found, scores, tally = evidence.performance(
+        reference, window, probabilities, labels, known, schema, policy, version, history
+    )
+    given = msgspec.structs.replace(given, performance=found, tally=tally, numbers={**given.numbers, **scores})
+    return _since(_judge_model(given, policy, history), history)
+
+
+def _is_incident(found: Finding, policy: Drift) -> bool:
+    return found.kind in INCIDENTS and not (found.kind == "unseen" and policy.new_values == "investigate")
+
+
+def _immature(given: Verdict, policy: Drift, age_days: float | None) -> str | None:
+    """Say what the labels lack before they count, if anything."""
+    needed = max(policy.min_rows, math.ceil(policy.min_label_share * given.rows))
+    if given.labelled < needed:
+        return f"{given.labelled} of {given.rows} labels have arrived; the model's loss needs {needed}."
+    if age_days is not None and age_days < policy.label_delay_days:
+        return (
+            f"The labels are too young: the window ended {age_days:.3g} days ago, and they count"
+            f" {policy.label_delay_days:g} days after its end."
+        )
+    return None
+
+
+def _judge_data(
+    given: Verdict, reference: Reference, labels: pd.Series | None, schema: Schema, policy: Drift
+) -> Verdict:
+    """Decide where no model is involved: on inputs, and on the shares of the true classes."""
+    if labels is not None:
+        shares = evidence.class_shares(reference, labels, schema, policy)
+        given = msgspec.structs.replace(given, columns=(*given.columns, *shares))
+    drifted = drift_sentences(given.columns)
+    return _decide(given, "investigate" if drifted else "ok", *(drifted or ["The data are as in training."]))
+
+
+def _judge_answers(given: Verdict, holdout: Holdout, probabilities: Floats, late: str | None = None) -> Verdict:
+    """Decide without labels that count: on inputs and answers; what the model may lose is an estimate."""
+    given = msgspec.structs.replace(given, estimated=estimated(holdout, probabilities))
+    drifted = drift_sentences(given.columns)
+    more = [each for each in (harder(holdout, given.estimated) if drifted else None, late) if each]
+    waits: dict[str, Any] = {"waits_for": "labels"} if late else {}
+    if drifted:
+        return _decide(given, "investigate", *drifted, *more, **waits)
+    fine = [] if late else ["Inputs and answers are as in training; without labels nothing more is known."]
+    return _decide(given, "wait" if late else "ok", *fine, *more, **waits)
 
 
 def _judge_model(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> Verdict:
-    """Decide on the model once the data are known to be sound."""
-    drifted = _drift(given.columns)
-    if given.labelled < policy.min_rows:
-        late = f"{given.labelled} of {given.rows} labels have arrived; the model's loss needs {policy.min_rows}."
-        return _decide(given, "investigate" if drifted else "wait", *drifted, late)
-    given = msgspec.structs.replace(given, worse=_is_worse(given.numbers, policy))
-    if given.worse:
+    """Decide on the model, with labels that count and data that are sound."""
+    drifted, worse = drift_sentences(given.columns), worse_sentences(given.performance)
+    costly = [found for found in given.performance if _costs(found, policy)]
+    given = msgspec.structs.replace(given, worse=any(found.windows == 1 for found in costly))
+    lasts = [found for found in costly if found.windows > 1 and _repeats(found, given, policy, history)]
+    if lasts and not _agrees(given, policy, history):
+        given = msgspec.structs.replace(given, lasting=lasts[0].windows)
+    if given.worse or given.lasting:
         decision, why = _persistence(given, policy, history)
-        return _decide(given, decision, _loss(given.numbers, "is worse than on its holdout"), why, *drifted)
-    fine = _loss(given.numbers, "is not materially worse than on its holdout")
-    return _decide(given, "investigate" if drifted else "ok", *drifted, fine)
+        told = loss_sentence(given.numbers, "is worse than in training")
+        return _decide(given, decision, told, why, *worse, *drifted)
+    fine = loss_sentence(given.numbers, "is not materially worse than in training")
+    changed = drifted or any(found.drifted for found in given.performance)
+    return _decide(given, "investigate" if changed else "ok", *drifted, *worse, fine)
+
+
+def _costs(found: Finding, policy: Drift) -> bool:
+    """Whether a test shows a loss beyond chance that is worth a retraining."""
+    return found.drifted and found.kind in {"loss", "surprise", "residual"} and found.statistic > policy.max_excess_loss
 
 
 def _persistence(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> tuple[Decision, str]:
     """Retrain when enough recent windows of this version agree and the last retraining is long enough ago."""
-    same = [*(past for past in history if past.version == given.version), given][-policy.of :]
+    same = _same(given, history)[-policy.of :]
     worse = sum(past.worse for past in same)
     count = f"{worse} of the last {len(same)} windows of version {given.version} {'is' if worse == 1 else 'are'} worse"
-    if worse < policy.agree:
+    if given.lasting:
+        count += f" alone, but the last {given.lasting} together are, even without the worst of them"
+    elif worse < policy.agree:
         return "investigate", f"{count}; a retraining needs {policy.agree} of {policy.of}."
     recent = list(history)[max(0, len(history) - policy.cooldown_windows) :]
     if any(past.verdict == "retrain" for past in recent):
@@ -135,72 +210,40 @@ def _persistence(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> t
     return "retrain", f"{count}: retrain."
 
 
-def _labelled(labels: pd.Series | None, probabilities: Floats, schema: Schema) -> np.ndarray:
-    """Return which rows can be measured: a known label and finite probabilities."""
-    if labels is None or not len(labels):
-        return np.zeros(len(probabilities), dtype=bool)
-    return np.asarray(labels.isin(schema.target.classes)) & np.isfinite(probabilities).all(axis=1)
+def _same(given: Verdict, history: Sequence[Verdict]) -> list[Verdict]:
+    return [*(past for past in history if past.version == given.version), given]
 
 
-def _numbers(
-    reference: Reference, probabilities: Floats, labels: pd.Series | None, known: np.ndarray, schema: Schema
-) -> dict[str, float | None]:
-    """Measure the labelled rows beside the holdout; z is Welch's, of the excess loss."""
-    holdout = reference.holdout
-    numbers: dict[str, float | None] = dict.fromkeys(("log_loss", "expected_loss", "excess_loss"))
-    numbers["reference_excess_loss"] = holdout.excess_loss.mean
-    numbers |= {"z": None, "accuracy": None, "reference_accuracy": holdout.accuracy}
-    numbers |= {"auc": None, "reference_auc": holdout.roc_auc, "reference_log_loss": holdout.log_loss.mean}
-    if labels is None or not known.any():
-        return numbers
-    truth, answers = labels[known].reset_index(drop=True), probabilities[known]
-    observed, expected = losses(truth, answers, schema.target.classes), expected_losses(answers)
-    metrics, excess = evaluate(truth, answers, schema.target.classes), moments(observed - expected)
-    error = holdout.excess_loss.variance / holdout.excess_loss.rows + excess.variance / excess.rows
-    return numbers | {
-        "log_loss": metrics.log_loss,
-        "expected_loss": float(expected.mean()),
-        "excess_loss": excess.mean,
-        # Two samples without spread differ for certain; the bound keeps z a finite number.
-        "z": (excess.mean - holdout.excess_loss.mean) / max(error, 1e-12) ** 0.5,
-        "accuracy": metrics.accuracy,
-        "auc": metrics.roc_auc,
-    }
+def _agrees(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> bool:
+    return sum(past.worse for past in _same(given, history)[-policy.of :]) >= policy.agree
 
 
-def _is_worse(numbers: dict[str, float | None], policy: Drift) -> bool:
-    z, excess, before = numbers["z"], numbers["excess_loss"], numbers["reference_excess_loss"]
-    if z is None or excess is None or before is None:
-        return False
-    return z > NormalDist().inv_cdf(1 - LOSS_LEVEL) and excess - before > policy.max_excess_loss
+def _repeats(lasting: Finding, given: Verdict, policy: Drift, history: Sequence[Verdict]) -> bool:
+    """Whether a loss over windows together is one of this window and of as many as must agree, by their means."""
+    pooled = [past for past in _same(given, history) if past.tally][-lasting.windows :]
+    above = [
+        any(found.statistic > policy.max_excess_loss for found in past.performance if _alone(found, lasting))
+        for past in pooled
+    ]
+    return above[-1] and sum(above) >= policy.agree
 
 
-def _drift(columns: Sequence[Finding]) -> list[str]:
-    """Say in one sentence which inputs differ from training, the most different first."""
-    drifted = sorted((found for found in columns if found.drifted), key=lambda found: -abs(found.effect))
-    names = list(dict.fromkeys(found.column for found in drifted))
-    if not names:
-        return []
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"Not as in training: {', '.join(names[:NAMED])}{more}. That alone is no reason to retrain."]
+def _alone(found: Finding, lasting: Finding) -> bool:
+    return found.kind == lasting.kind and not found.slice and found.windows == 1
 
 
-def _loss(numbers: dict[str, float | None], judged: str) -> str:
-    return (
-        f"The model {judged}: log loss {_number(numbers['log_loss'])} where its own probabilities expect"
-        f" {_number(numbers['expected_loss'])}; that gap is {_number(numbers['excess_loss'])} now and was"
-        f" {_number(numbers['reference_excess_loss'])} then."
-    )
+def _since(given: Verdict, history: Sequence[Verdict]) -> Verdict:
+    """Note when the present run of windows that are not all right began."""
+    if given.verdict in {"ok", "wait"}:
+        return given
+    since = given.start
+    for past in reversed(history):
+        if past.verdict == "ok":
+            break
+        if past.verdict != "wait":
+            since = past.start or since
+    return msgspec.structs.replace(given, since=since)
 
 
-def _incident(finding: Finding) -> str:
-    text = INCIDENT_TEXTS[finding.kind].format(effect=finding.effect, statistic=finding.statistic)
-    return f"Column {finding.column}: {text}."
-
-
-def _decide(given: Verdict, decision: Decision, *reasons: str) -> Verdict:
-    return msgspec.structs.replace(given, verdict=decision, reasons=reasons)
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
+def _decide(given: Verdict, decision: Decision, *reasons: str, **changes: Any) -> Verdict:
+    return msgspec.structs.replace(given, verdict=decision, reasons=reasons, **changes)

@@ -106,10 +106,31 @@ def test_only_what_was_counted_in_the_step_counts() -> None:
 def test_a_slow_canary_is_rolled_back_once_there_are_answers_enough() -> None:
     assert judged({200: 300}, {200: 40}, SLOW).reasons[0].startswith("latency: the canary's 95th percentile")
     assert judged({200: 300}, {200: 40}, SLOW).decision == "roll_back"
-    assert judged({200: 300}, {200: 10}, SLOW).decision == "wait"
+    assert judged({200: 300}, {200: 9}, SLOW).decision == "wait"
+    assert judged({200: 300}, {200: 10}, SLOW).decision == "roll_back"
+    assert judged({200: 19}, {200: 10}, SLOW).decision == "wait"
     assert judged({200: 300}, {200: 40}, "0.01").decision == "go"
     slow_both = parse(lines("champion", "1", {200: 300}, SLOW) + lines("canary", "2", {200: 40}, SLOW))
     assert judge_step(Reading(), slow_both, RELEASE, champion="1", canary="2").decision == "go"
+
+
+def test_a_slow_canary_is_told_from_a_slow_machine_by_the_median() -> None:
+    """A tenth of the champion's answers are as slow as all of the canary's: the 95th percentiles are equal."""
+    busy = {"0.005": 270, "0.01": 270, "0.05": 270, "0.25": 300, "+Inf": 300}
+    champion = lines("champion", "1", {200: 300})
+    for bound, count in busy.items():
+        champion = champion.replace(f'le="{bound}"}} 300', f'le="{bound}"}} {count}')
+
+    def verdict(canary: str) -> StepVerdict:
+        return judge_step(Reading(), parse(champion + canary), RELEASE, champion="1", canary="2")
+
+    slow = verdict(lines("canary", "2", {200: 20}, SLOW))
+    assert slow.decision == "roll_back"
+    assert slow.reasons[0].startswith("latency: the canary's 50th percentile is")
+    same = lines("canary", "2", {200: 30})
+    for bound, count in busy.items():
+        same = same.replace(f'le="{bound}"}} 30', f'le="{bound}"}} {count // 10}')
+    assert verdict(same).decision == "go"
 
 
 def test_the_latency_budget_holds_whatever_the_factor() -> None:

@@ -10,7 +10,8 @@ SCHEMA = Schema(columns=(Column("x", "number"),), target=Target("y", ("a", "b"))
 
 def predictions(**roles: str) -> pd.DataFrame:
     ids = list(roles)
-    return pd.DataFrame({"_request_id": ids, "_role": list(roles.values()), "x": range(len(ids))})
+    times = pd.date_range("2026-02-01", periods=len(ids), tz="UTC")
+    return pd.DataFrame({"_request_id": ids, "_time": times, "_role": list(roles.values()), "x": range(len(ids))})
 
 
 def feedback(*labels: tuple[str, str]) -> pd.DataFrame:
@@ -37,5 +38,5 @@ def test_training_rows_are_the_labelled_ones() -> None:
         predictions(r1="champion", r2="champion", r3="champion"), feedback(("r3", "a"), ("stranger", "b")), SCHEMA
     )
     rows = labelled_rows(joined, SCHEMA)
-    assert list(rows) == ["_request_id", "x", "y"]
-    assert rows.to_numpy().tolist() == [["r3", 2, "a"]]
+    assert list(rows) == ["_request_id", "_time", "x", "y"]
+    assert rows.to_numpy().tolist() == [["r3", pd.Timestamp("2026-02-03", tz="UTC"), 2, "a"]]

@@ -4,10 +4,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from mlops.core.promotion import Decision, Gate, decide
+from mlops.core.schema import Column
 from mlops.spec import ModelSpec
 
 Floats = NDArray[np.float64]
@@ -88,6 +90,36 @@ def test_margin_allows_a_little_worse(iris_spec: ModelSpec) -> None:
     lenient = decide(with_gates(iris_spec, margin=0.1), LABELS, ours, theirs, ours)
     assert (strict.accepted, lenient.accepted) == (False, True)
     assert 0 < number(lenient, "champion", "difference") < 0.1
+
+
+def test_what_learnt_from_newer_rows_is_refused_when_it_is_worse_beyond_chance(iris_spec: ModelSpec) -> None:
+    spec, theirs = with_gates(iris_spec), answers(1.0)
+    for skill, expected in ((1.0, True), (0.8, False)):
+        ours = answers(skill, seed=3)
+        decision = decide(spec, LABELS, ours, theirs, None, newer=True)
+        error = (number(decision, "champion", "high") - number(decision, "champion", "difference")) / 1.959964
+        assert number(decision, "champion", "margin") == pytest.approx(1.644854 * error)
+        assert number(decision, "champion", "difference") > 0
+        assert decision.accepted is expected
+        assert "since it learnt from newer ones" in gate(decision, "champion").reason
+        assert not decide(spec, LABELS, ours, theirs, None).accepted
+
+
+def test_days_that_differ_widen_the_interval(iris_spec: ModelSpec) -> None:
+    timed = msgspec.structs.replace(
+        iris_spec, data=msgspec.structs.replace(iris_spec.data, columns=(*iris_spec.data.columns, Column("at", "time")))
+    )
+    ours, theirs = answers(1.0), answers(1.0)
+    days = np.arange(ROWS) // (ROWS // 5)
+    ours[days % 2 == 0] = answers(1.4)[days % 2 == 0]
+    holdout = pd.DataFrame({"at": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(days, unit="D")})
+    spec = with_gates(timed)
+    alone, clustered = (
+        gate(decide(spec, LABELS, ours, theirs, None, holdout=each), "champion") for each in (None, holdout)
+    )
+    assert alone.numbers["difference"] == clustered.numbers["difference"]
+    widths = [(each.numbers["high"] or 0.0) - (each.numbers["low"] or 0.0) for each in (alone, clustered)]
+    assert widths[1] > 2 * widths[0]
 
 
 def test_no_champion_is_accepted(iris_spec: ModelSpec) -> None:

@@ -98,8 +98,10 @@ def test_absent_and_unknown_columns_are_listed_together() -> None:
 
 
 def test_wrong_delimiter_is_recognised() -> None:
-    with pytest.raises(FileError, match=r"only one column, 'when;length;label'.*comma"):
-        check(read_csv(b"when;length;label\n1;2;3\n", "f"), SCHEMA, "f")
+    with pytest.raises(FileError, match="no comma, but 2 times a semicolon: is that the delimiter"):
+        read_csv(b"when;length;label\n1;2;3\n", "f")
+    with pytest.raises(FileError, match=r"only one column, 'when length label'.*comma"):
+        check(read_csv(b"when length label\n1 2 3\n", "f"), SCHEMA, "f")
 
 
 def test_target_is_unknown_in_unlabelled_files() -> None:
