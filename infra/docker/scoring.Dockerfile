@@ -1,14 +1,16 @@
 # The scoring service of one model in one environment, and nothing else. Built from the checkout's root:
 #   docker build --file infra/docker/scoring.Dockerfile --tag mlops-scoring .
 # It is told by MLOPS_STORE, MLOPS_SCORING_MODEL and MLOPS_SCORING_ENVIRONMENT what to serve, and reads its keys from
-# the file /run/secrets/scoring-keys. Put /var/lib/mlops on a volume: there are the rows of the prediction log that the
-# store has not taken yet, and the last good bundle. It serves ONNX; a spec with `serving_format: joblib` needs pandas
-# and scikit-learn besides.
+# the file /run/secrets/scoring-keys; a store in Azure Blob is opened by a managed identity (MLOPS_AZURE_SIGN_IN), or by
+# /run/secrets/storage-connection-string or storage-sas. Put /var/lib/mlops on a volume: there are the rows of the
+# prediction log that the store has not taken yet, and the last good bundle. It serves ONNX; a spec with
+# `serving_format: joblib` needs pandas and scikit-learn besides.
 FROM python:3.11-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 \
     MLOPS_HOST=0.0.0.0 \
     MLOPS_SCORING_BIND_PORT=8080 \
+    MLOPS_SECRETS_DIR=/run/secrets \
     MLOPS_SCORING_KEYS_FILE=/run/secrets/scoring-keys \
     MLOPS_STATE_DIR=/var/lib/mlops
 
@@ -21,8 +23,10 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/sco
 WORKDIR /app
 COPY mlops/__init__.py mlops/settings.py mlops/
 COPY mlops/core/__init__.py mlops/core/bundle.py mlops/core/schema.py mlops/core/serving.py mlops/core/
-COPY mlops/adapters/__init__.py mlops/adapters/bundles.py mlops/adapters/prediction_log.py \
-    mlops/adapters/prediction_tables.py mlops/adapters/spool.py mlops/adapters/store.py mlops/adapters/
+COPY mlops/adapters/__init__.py mlops/adapters/arrow_arrays.py mlops/adapters/azure_auth.py mlops/adapters/bundles.py \
+    mlops/adapters/prediction_log.py mlops/adapters/prediction_tables.py mlops/adapters/spool.py \
+    mlops/adapters/store.py mlops/adapters/store_blob.py \
+    mlops/adapters/
 COPY mlops/scoring/ mlops/scoring/
 RUN python -m compileall -q mlops
 

@@ -4,14 +4,14 @@ A pickle runs code when it is loaded: load only what a bundle's digest vouches f
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops.core.schema import Schema
 
-Estimate = Callable[[Sequence[Sequence[object]]], NDArray[np.float64]]
+Estimate = Callable[[Iterable[Iterable[object]]], NDArray[np.float64]]
 
 
 class EstimatorError(Exception):
@@ -32,7 +32,7 @@ def load_estimator(data: bytes, schema: Schema) -> Estimate:
     names = [column.name for column in schema.columns]
     numbers = {column.name: "float64" for column in schema.columns if column.type in ("number", "integer")}
 
-    def estimate(rows: Sequence[Sequence[object]]) -> NDArray[np.float64]:
+    def estimate(rows: Iterable[Iterable[object]]) -> NDArray[np.float64]:
         frame = pd.DataFrame([list(row) for row in rows], columns=names).astype(numbers)
         try:
             return probabilities(estimator, frame, schema)

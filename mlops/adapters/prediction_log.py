@@ -7,20 +7,23 @@ One object holds the rows of about a second, under ``<model>/predictions/date=..
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops.adapters.prediction_blocks import Block, Compactor
+from mlops.adapters.prediction_columns import PAUSE_SECONDS, prediction_table
 from mlops.adapters.prediction_tables import (
+    DAY,
     Labels,
     Predictions,
+    date_of,
     label_fields,
     label_table,
     parquet,
     prediction_fields,
-    prediction_table,
 )
 from mlops.adapters.spool import Shipper, Spool
 from mlops.adapters.store import Store
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 READERS = 8
 """Objects read at once."""
+FREED = 500
+"""Requests whose rows are freed at once."""
 
 
 class PredictionLog:
@@ -40,6 +45,9 @@ class PredictionLog:
     A thread turns what is queued into objects in the spool every ``flush_seconds`` or ``flush_rows``;
     another one sends them. A store that is away, or slow, is noticed by neither the answers nor the
     first thread. Rows that find the queue or the spool full are dropped and counted.
+
+    ``limit`` and ``flush_rows`` count rows of single requests; a batch, whose rows are arrays, takes the memory of
+    an eighth of them.
     """
 
     def __init__(
@@ -50,8 +58,8 @@ class PredictionLog:
         spool: Path,
         *,
         spool_bytes: int = 512 * 1024 * 1024,
-        limit: int = 50_000,
-        flush_rows: int = 5_000,
+        limit: int = 60_000,
+        flush_rows: int = 10_000,
         flush_seconds: float = 1.0,
         retry_seconds: float = 1.0,
     ) -> None:
@@ -64,9 +72,14 @@ class PredictionLog:
         self._spool = Spool(spool, spool_bytes)
         self._shipper = Shipper(self._spool, store, model, environment, retry_seconds)
         self._lock = threading.Lock()
-        self._queue: list[Predictions | Labels] = []
+        self._queue: list[Predictions | Block | Labels] = []
+        self._compactor = Compactor()
         self._queued = 0
         self._writing = 0
+        self._load = 0
+        """What is queued or being written, in rows of single requests."""
+        self._busy = 0
+        """Of that, what is being written."""
         self._begun = threading.Event()
         self._enough = threading.Event()
         self._closed = False
@@ -88,18 +101,26 @@ class PredictionLog:
         return self._spool.bytes
 
     def add(self, rows: Predictions | Labels) -> bool:
-        """Queue rows without waiting for disk or store; whether there was room for them."""
-        count = len(rows.request_ids)
+        """Queue rows without waiting for disk or store; whether they were taken: not those that find no room."""
+        count, weight = len(rows.request_ids), rows.weight
         with self._lock:
-            queued = self._queued + count
-            if self._closed or queued + self._writing > self._limit or self._spool.full:
+            load = self._load + weight
+            if self._closed or load > self._limit or self._spool.full:
+                self.dropped += count
+                return False
+            try:
+                part = rows if isinstance(rows, Labels) else self._compactor.place(rows)
+            except (TypeError, ValueError):
+                logger.exception("%d rows of the prediction log are lost: they are no rows of numbers", count)
                 self.dropped += count
                 return False
             if not self._queue:
                 self._begun.set()
-            self._queue.append(rows)
-            self._queued = queued
-            if queued >= self._flush_rows:
+            if part is not None:
+                self._queue.append(part)
+            self._queued += count
+            self._load = load
+            if load - self._busy >= self._flush_rows:
                 self._enough.set()
         return True
 
@@ -118,18 +139,26 @@ class PredictionLog:
         import pyarrow.parquet  # noqa: F401  # Now, and not while the first rows wait.
 
         while batch := self._next():
-            for (kind, day, _), parts in _groups(batch).items():
+            for kind, day, parts in _groups(batch):
                 self._keep(kind, day, parts)
+                del parts
             with self._lock:
                 self._writing = 0
+                self._load -= self._busy
+                self._busy = 0
+            while batch:  # To free them all at once would hold up the answers.
+                del batch[-FREED:]
+                time.sleep(PAUSE_SECONDS)
 
-    def _next(self) -> list[Predictions | Labels]:
+    def _next(self) -> list[Predictions | Block | Labels]:
         """Wait for rows, then for company; nothing once the log is closed and empty."""
         self._begun.wait()
         self._enough.wait(self._flush_seconds)
         with self._lock:
             batch, self._queue = self._queue, []
+            self._compactor.close()
             self._writing, self._queued = self._queued, 0
+            self._busy = self._load
             if not self._closed:
                 self._begun.clear()
                 self._enough.clear()
@@ -154,13 +183,14 @@ class PredictionLog:
             logger.error("%d rows of the prediction log are lost: %s", rows, reason)
 
 
-def _groups(batch: Iterable[Predictions | Labels]) -> dict[tuple[str, date, int], list[Any]]:
+def _groups(batch: Iterable[Predictions | Block | Labels]) -> Iterator[tuple[str, date, list[Any]]]:
     """Rows by kind, date and schema: each group becomes one object."""
-    groups: dict[tuple[str, date, int], list[Any]] = {}
+    groups: dict[tuple[int, int], list[Any]] = {}
     for part in batch:
-        kind, schema = ("predictions", id(part.schema)) if isinstance(part, Predictions) else ("feedback", 0)
-        groups.setdefault((kind, part.time.date(), schema), []).append(part)
-    return groups
+        day = part.day if isinstance(part, Block) else part.time // DAY
+        groups.setdefault((day, 0 if isinstance(part, Labels) else id(part.schema)), []).append(part)
+    for (day, _), parts in groups.items():
+        yield "feedback" if isinstance(parts[0], Labels) else "predictions", date_of(day), parts
 
 
 def prediction_keys(store: Store, model: str, environment: str, since: date | None = None) -> list[str]:

@@ -1,5 +1,6 @@
 """A client of the scoring service, as any caller would write it."""
 
+import ipaddress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,13 +13,21 @@ def read_key(file: Path) -> str:
     return file.read_text("utf-8").split()[0]
 
 
+def follows_environment(url: str) -> bool:
+    """Whether the environment's proxy and certificates hold for a service: not for one of this machine."""
+    host = httpx.URL(url).host
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
 class ScoringClient:
     """One scoring service at a URL, with its key; a context manager."""
 
     def __init__(self, url: str, key: str = "", timeout: float = 30.0) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # Scoring services are addressed directly, whatever proxy the environment names.
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=follows_environment(url))
 
     def __enter__(self) -> Self:
         return self

@@ -83,12 +83,15 @@ def wait_until_served(url: str, generation: int, timeout: float = 30.0) -> None:
     with ScoringClient(url, timeout=5.0) as client:
         while True:
             ready = client.ready()
-            if (ready.get("generation") or 0) >= generation:
-                return
             error = ready.get("error") or {}
-            if error.get("generation") == generation:
+            # A service that finds no state goes on with its last one, whose generation may be any.
+            stateless = bool(error) and error.get("generation") is None and not error.get("transient")
+            if (ready.get("generation") or 0) >= generation and not stateless:
+                return
+            if error.get("generation") == generation and not error.get("transient"):
                 raise NotServed(f"{url} cannot serve generation {generation}: {error.get('reason')}")
             if time.monotonic() > deadline:
                 serves = ready.get("generation", "nothing") if ready else "no answer"
-                raise NotServed(f"{url} serves {serves} {timeout:g} s after generation {generation} was written")
+                why = f" ({error['reason']})" if error.get("reason") else ""
+                raise NotServed(f"{url} serves {serves} {timeout:g} s after generation {generation} was written{why}")
             time.sleep(POLL_SECONDS)

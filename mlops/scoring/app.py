@@ -6,8 +6,7 @@ Plain ASGI, since a framework's routing and request objects cost nearly half of 
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
@@ -26,9 +25,8 @@ from mlops.scoring.http import (
     parse_request,
     read_body,
     refusal,
-    send_answer,
 )
-from mlops.scoring.keys import KeyFile
+from mlops.scoring.keys import Keys
 from mlops.scoring.metrics import Metrics
 from mlops.scoring.openapi import describe
 from mlops.scoring.scorer import Scorer
@@ -50,7 +48,7 @@ class ScoringApp:
         serving: Serving,
         log: PredictionLog,
         shadow: Shadow,
-        keys: KeyFile,
+        keys: Keys,
         limits: Limits | None = None,
     ) -> None:
         self._model = model
@@ -90,7 +88,9 @@ class ScoringApp:
         except Exception:
             logger.exception("%s %s failed", scope["method"], path)
             answer = Answer(500, msgspec.json.encode({"error": "the service failed on this request; its log says why"}))
-        await send_answer(send, answer, with_body=scope["method"] != "HEAD")
+        headers = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
         if path in self._routes:
             self._metrics.observe(path, answer.status, time.perf_counter() - started)
 
@@ -106,21 +106,24 @@ class ScoringApp:
             return await handler(request)
         if not self._keys.allows(request.headers.get(b"authorization")):
             raise Refused(401, "a valid key is needed: Authorization: Bearer KEY")
-        large = request.declared is None or request.declared > SMALL
-        self._admit(large)
+        if self._in_flight >= self._limits.requests:
+            raise Refused(503, f"{self._limits.requests} requests are in flight already; try again")
         self._in_flight += 1
-        self._large_in_flight += large
         try:
+            if request.declared is None or request.declared > SMALL:
+                return await self._answer_large(handler, request)
             return await handler(request)
         finally:
             self._in_flight -= 1
-            self._large_in_flight -= large
 
-    def _admit(self, large: bool) -> None:
-        if self._in_flight >= self._limits.requests:
-            raise Refused(503, f"{self._limits.requests} requests are in flight already; try again")
-        if large and self._large_in_flight >= self._limits.large:
+    async def _answer_large(self, handler: Handler, request: Request) -> Answer:
+        if self._large_in_flight >= self._limits.large:
             raise Refused(503, f"{self._limits.large} large requests are in flight already; try again")
+        self._large_in_flight += 1
+        try:
+            return await handler(request)
+        finally:
+            self._large_in_flight -= 1
 
     async def _score(self, request: Request) -> Answer:
         generation = self._ready()
@@ -134,7 +137,7 @@ class ScoringApp:
         checked = labels(payload, classes, self._limits.batch)
         entry = Labels(
             request_ids=[each.request_id for each in checked],
-            time=datetime.now(UTC),
+            time=time.time_ns() // 1000,
             labels=[each.label for each in checked],
         )
         if not self._log.add(entry):
@@ -192,10 +195,20 @@ class ScoringApp:
         raise Refused(503, f"no model serves yet: {problem.reason if problem else 'starting'}")
 
 
+def _random_ids() -> Iterator[str]:
+    """Ids of 128 random bits; the kernel is asked for many at once, which costs a fraction of asking for each."""
+    while True:
+        digits = os.urandom(16 * 256).hex()
+        yield from (digits[start : start + 32] for start in range(0, len(digits), 32))
+
+
+_new_ids = _random_ids()
+
+
 def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is None:
-        return os.urandom(16).hex()  # As good as a UUID, at a fifth of its time.
+        return next(_new_ids)
     text = given.decode("latin-1")
     if not REQUEST_ID.fullmatch(text):
         raise unusable([FieldError("X-Request-ID", "must be 1 to 80 letters, digits, dots, dashes or underscores")])

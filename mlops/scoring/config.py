@@ -10,12 +10,15 @@ import msgspec
 
 from mlops import settings
 from mlops.core.serving import ENVIRONMENTS, Environment
+from mlops.scoring.keys import KeyFile, Keys
 
 MODEL = "MLOPS_SCORING_MODEL"
 ENVIRONMENT = "MLOPS_SCORING_ENVIRONMENT"
 PORT = "MLOPS_SCORING_BIND_PORT"
 """Not ``MLOPS_SCORING_PORT``, which is the installation's first scoring port."""
 KEYS_FILE = "MLOPS_SCORING_KEYS_FILE"
+KEYS = "MLOPS_SCORING_KEYS"
+"""The keys themselves, for platforms that have secrets as variables only; to rotate them takes a restart."""
 SPOOL = "MLOPS_SCORING_SPOOL"
 CACHE = "MLOPS_SCORING_CACHE"
 LIMIT = "MLOPS_SCORING_LIMIT_"
@@ -53,7 +56,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     store_uri: str
-    keys_file: Path
+    keys_file: Path | None
+    """None where the keys are a variable; they are no field, so that no log can show them."""
     spool: Path
     """Where the prediction log waits for the store."""
     cache: Path
@@ -87,11 +91,24 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         host=installation.host,
         port=int(port),
         store_uri=store,
-        keys_file=Path(_required(environ, KEYS_FILE, "a file with one key a line, two at most")),
+        keys_file=_keys_file(environ),
         spool=Path(environ.get(SPOOL) or installation.state / "spool" / name),
         cache=Path(environ.get(CACHE) or installation.state / "cache" / name) / sha256(store.encode()).hexdigest()[:12],
         limits=_limits(environ),
     )
+
+
+def open_keys(told: Config, environ: Mapping[str, str] | None = None) -> Keys:
+    """The keys that open the service, from where the configuration says."""
+    if told.keys_file:
+        return KeyFile(told.keys_file)
+    return Keys((os.environ if environ is None else environ).get(KEYS, ""))
+
+
+def _keys_file(environ: Mapping[str, str]) -> Path | None:
+    if environ.get(KEYS, "").strip():
+        return None  # It wins over the file, whose name the image sets.
+    return Path(_required(environ, KEYS_FILE, f"a file with one key a line, two at most (or {KEYS} to the keys)"))
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:

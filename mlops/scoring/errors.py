@@ -1,4 +1,4 @@
-"""Why a request is refused, in the form that the client is told."""
+"""Why a request is refused, in the form that the client is told, and why a bundle does not serve."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,10 @@ import msgspec
 
 MAX_FIELDS = 100
 """So many wrong fields are listed; the rest is only counted."""
+
+
+class ModelError(Exception):
+    """A bundle cannot serve: it does not load, or does not answer as it must."""
 
 
 class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):

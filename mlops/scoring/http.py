@@ -58,17 +58,6 @@ def refusal(refused: Refused) -> Answer:
     return Answer(refused.status, msgspec.json.encode(refused.body()), headers=headers)
 
 
-async def send_answer(send: Send, answer: Answer, with_body: bool) -> None:
-    """Send an answer, for a HEAD request without its body."""
-    headers = [
-        (b"content-type", answer.kind),
-        (b"content-length", b"%d" % len(answer.body)),
-        *answer.headers,
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body if with_body else b""})
-
-
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Read a body.
 
@@ -79,9 +68,13 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     declared = request.declared
     if declared is not None and declared > limits.body:
         raise _too_large(limits)
-    body, more = await _chunk(request.receive)
-    # Usually this is all. To ask whether more comes when none can would cost half of the throughput.
-    if more and len(body) != declared:
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body: bytes = message.get("body", b"")
+    if len(body) == declared:  # Usually this is all.
+        return body
+    if message.get("more_body", False):
         body = await _rest(body, request.receive, limits)
     if len(body) > limits.body:
         raise _too_large(limits)

@@ -1,4 +1,4 @@
-"""The keys that open a scoring service, read from a file that may be replaced at any time."""
+"""The keys that open a scoring service: from the environment, or from a file that may be replaced at any time."""
 
 import hmac
 import logging
@@ -13,13 +13,43 @@ REFRESH_SECONDS = 0.2
 """A changed file is seen after this; to look at each request would cost a tenth of the throughput."""
 
 
-class KeyFile:
-    """A file with one key a line; without keys nobody is let in."""
+class Keys:
+    """One or two keys, one a line, that stay as they are; without keys nobody is let in."""
+
+    def __init__(self, text: str = "") -> None:
+        self._use(self._read(text.encode(), "the variable with the keys"))
+
+    def allows(self, authorization: bytes | None) -> bool:
+        """Whether an ``Authorization`` header carries one of the keys, in time independent of the keys' content."""
+        return self._matches(authorization)
+
+    def _use(self, keys: list[bytes]) -> None:
+        self._keys = keys
+        self._headers = [b"Bearer " + key for key in keys]
+
+    def _matches(self, authorization: bytes | None) -> bool:
+        given = authorization or b""
+        if True in [hmac.compare_digest(given, header) for header in self._headers]:  # As nearly all write it.
+            return True
+        scheme, _, given = given.partition(b" ")
+        matches = [hmac.compare_digest(given.strip(), key) for key in self._keys]
+        return True in matches and scheme.lower() == b"bearer"
+
+    @staticmethod
+    def _read(text: bytes, source: object) -> list[bytes]:
+        keys = [line.strip() for line in text.splitlines() if line.strip()]
+        if not keys or len(keys) > MAX_KEYS:
+            logger.error("%s holds %d keys; it must hold one or two, one a line", source, len(keys))
+        return keys[:MAX_KEYS]
+
+
+class KeyFile(Keys):
+    """A file with one key a line, read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
-        self._keys: list[bytes] = []
+        self._use([])
         self._looked = float("-inf")
 
     def allows(self, authorization: bytes | None) -> bool:
@@ -36,25 +66,18 @@ class KeyFile:
             self._refresh()
         return self._matches(authorization)
 
-    def _matches(self, authorization: bytes | None) -> bool:
-        scheme, _, given = (authorization or b"").partition(b" ")
-        given = given.strip()
-        matches = [hmac.compare_digest(given, key) for key in self._keys]
-        return any(matches) and scheme.lower() == b"bearer"
-
     def _refresh(self) -> None:
         try:
             status = self._path.stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
             if seen == self._seen:
                 return
-            lines = [line.strip() for line in self._path.read_bytes().splitlines()]
+            text = self._path.read_bytes()
         except OSError as error:
             if self._keys or self._seen is None:
                 logger.error("no key can be read from %s (%s): every request is refused", self._path, error.strerror)
-            self._seen, self._keys = (0, 0, 0), []
+            self._seen = (0, 0, 0)
+            self._use([])
             return
-        keys = [line for line in lines if line]
-        if not keys or len(keys) > MAX_KEYS:
-            logger.error("%s holds %d keys; it must hold one or two, one a line", self._path, len(keys))
-        self._seen, self._keys = seen, keys[:MAX_KEYS]
+        self._seen = seen
+        self._use(self._read(text, self._path))

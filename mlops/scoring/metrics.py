@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the latency histograms, in seconds."""
 
 
@@ -15,10 +15,10 @@ class Histogram:
         self._counts = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one answer."""
-        self._counts[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds += seconds
+    def observe(self, seconds: float, count: int = 1) -> None:
+        """Count answers that took so long each."""
+        self._counts[bisect_left(BUCKETS, seconds)] += count
+        self._seconds += seconds * count
 
     def lines(self, name: str, labels: str) -> list[str]:
         """Its samples; ``labels`` as they stand between the braces."""
@@ -45,10 +45,10 @@ class Metrics:
         if path == "/score":
             self._latency.observe(seconds)
 
-    def answered(self, role: str, version: str, status: int, seconds: float) -> None:
-        """Count what a model answered to ``/score``, timed from when the request's body was there."""
-        self._answers[role, version, status] += 1
-        self._answer_latency[role, version].observe(seconds)
+    def answered(self, role: str, version: str, status: int, seconds: float, count: int = 1) -> None:
+        """Count what a model answered to ``/score``: ``count`` requests together, in seconds from body to answer."""
+        self._answers[role, version, status] += count
+        self._answer_latency[role, version].observe(seconds, count)
 
     def render(
         self,

@@ -2,32 +2,28 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from mlops.adapters.bundles import Reader
+from mlops.adapters.arrow_arrays import Coded
+from mlops.adapters.bundles import Reader as BundleReader
 from mlops.adapters.bundles import load as load_bundle
+from mlops.adapters.prediction_tables import Value
 from mlops.core.bundle import ServedModel
 from mlops.core.schema import Column, Schema
-from mlops.scoring.errors import Refused
-from mlops.scoring.validation import Checker, Row, Value
+from mlops.scoring.errors import ModelError, Refused
+from mlops.scoring.onnx_model import Predict, Probabilities, load_onnx
+from mlops.scoring.records import Reader, Rows
+from mlops.scoring.validation import Row
 
-Probabilities = npt.NDArray[np.floating[Any]]
-Predict = Callable[[Sequence[Row]], Probabilities]
 GOLDEN_TOLERANCE = 1e-3
 """Single precision and another processor may move a probability by less than this."""
 SLICE = 2_000
 """Rows given to a model at once, so that a batch whose time is over ends soon."""
 QUICK_SECONDS = 0.02
 """A model that takes longer for a small request is asked in a thread, so that other requests need not wait."""
-
-
-class ModelError(Exception):
-    """A bundle cannot serve: it does not load, or does not answer as it must."""
 
 
 class Model:
@@ -38,7 +34,7 @@ class Model:
         self.about = about
         self.schema = about.data
         self.classes = about.data.target.classes
-        self.checker = Checker(about.data)
+        self.reader = Reader(about.data)
         self._seconds = 0.0
         self._predict = predict
 
@@ -51,39 +47,46 @@ class Model:
         """Remember how long a small request took; recent ones count most."""
         self._seconds += 0.1 * (seconds - self._seconds)
 
-    def predict(self, rows: Sequence[Row], deadline: float = math.inf) -> tuple[list[str], list[list[float]]]:
+    def predict_few(self, rows: Sequence[Row]) -> tuple[list[str], list[list[float]]]:
+        """Answer a few rows: the classes, and for each row its probabilities in the schema's order.
+
+        Raises:
+            Refused: 422, the model has no finite answer for these values.
+        """
+        # For so few numpy's functions would cost more than the model.
+        found: list[list[float]] = self._predict(rows).tolist()
+        if not math.isfinite(sum(map(sum, found))):
+            raise _infinite()
+        return [self.classes[each.index(max(each))] for each in found], found
+
+    def predict_one(self, row: Row) -> tuple[str, list[float]]:
+        """Answer a single row. Raises ``Refused`` as ``predict_few`` does."""
+        (label,), (probabilities,) = self.predict_few((row,))
+        return label, probabilities
+
+    def predict(self, rows: Rows, deadline: float = math.inf) -> tuple[Coded, Probabilities]:
         """Answer rows: the classes, and the probabilities [rows, classes] in the schema's order.
 
         Raises:
             Refused: 422, the model has no finite answer for these values.
             TimeoutError: ``deadline`` (of ``time.monotonic``) passed between two slices.
         """
-        if len(rows) == 1:
-            return self._slice(rows)
-        predicted: list[str] = []
-        probabilities: list[list[float]] = []
+        slices = []
         for start in range(0, len(rows), SLICE):
             if time.monotonic() > deadline:
                 raise TimeoutError
-            labels, values = self._slice(rows[start : start + SLICE])
-            predicted += labels
-            probabilities += values
-        return predicted, probabilities
-
-    def _slice(self, rows: Sequence[Row]) -> tuple[list[str], list[list[float]]]:
-        found = self._predict(rows)
-        probabilities: list[list[float]] = found.tolist()
-        if len(rows) == 1:  # For one row numpy's functions cost more than the model.
-            (row,) = probabilities
-            finite, places = math.isfinite(sum(row)), [row.index(max(row))]
-        else:
-            finite, places = bool(np.isfinite(found).all()), found.argmax(axis=1).tolist()
-        if not finite:
-            raise Refused(422, "the model has no finite probability for these values")
-        return [self.classes[i] for i in places], probabilities
+            slices.append(self._predict(rows[start : start + SLICE]))
+        found = slices[0] if len(slices) == 1 else np.concatenate(slices)
+        if not np.isfinite(found).all():
+            raise _infinite()
+        return Coded(self.classes, found.argmax(axis=1)), found
 
 
-def load_model(store: Reader, name: str, digest: str) -> Model:
+def _infinite() -> Refused:
+    return Refused(422, "the model has no finite probability for these values")
+
+
+def load_model(store: BundleReader, name: str, digest: str) -> Model:
     """Load a bundle by its digest, warm it up and check its golden records.
 
     Raises:
@@ -97,7 +100,11 @@ def load_model(store: Reader, name: str, digest: str) -> Model:
         raise ModelError(f"bundle {digest} has the unknown format {about.format!r} in model.json")
     file = f"model.{about.format}"
     data = load_bundle(store, name, digest, file)[file]
-    model = Model(digest, about, _onnx(data, about) if about.format == "onnx" else _joblib(data, about.data))
+    model = Model(
+        digest,
+        about,
+        load_onnx(data, about, _neutral_row(about.data)) if about.format == "onnx" else _joblib(data, about.data),
+    )
     _warm_up(model)
     _check_golden(model)
     return model
@@ -110,52 +117,13 @@ def _decode(data: bytes) -> ServedModel:
         raise ModelError(f"model.json: {error}") from None
 
 
-def _onnx(data: bytes, about: ServedModel) -> Predict:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    make_inputs = _inputs(about)
-    expected, found = set(make_inputs([_neutral_row(about.data)])), {item.name for item in session.get_inputs()}
-    if expected != found:
-        raise ModelError(f"model.onnx has the inputs {sorted(found)}, but model.json asks for {sorted(expected)}")
-    run = session.run
-    return lambda rows: run(["probabilities"], make_inputs(rows))[0]
-
-
-def _inputs(about: ServedModel) -> Callable[[Sequence[Row]], dict[str, npt.NDArray[Any]]]:
-    """The ONNX inputs of rows, by the bundle's layout."""
-    position = {column.name: i for i, column in enumerate(about.data.columns)}
-    features = [(column.name, position[column.name], column.type == "category") for column in about.data.features]
-    if about.layout == "matrix":
-        places = [place for _, place, _ in features]
-        if places == list(range(len(about.data.columns))):
-            return lambda rows: {"features": np.array(rows, dtype=np.float32)}
-        return lambda rows: {"features": np.array([[row[i] for i in places] for row in rows], dtype=np.float32)}
-    if about.layout != "columns":
-        raise ModelError(f"model.json: unknown layout {about.layout!r}; it must be matrix or columns")
-
-    def columns(rows: Sequence[Row]) -> dict[str, npt.NDArray[Any]]:
-        # A missing number is NaN (numpy's reading of None), a missing category the empty text.
-        return {
-            name: np.array([[row[i] or ""] for row in rows], dtype=object)
-            if text
-            else np.array([[row[i]] for row in rows], dtype=np.float32)
-            for name, i, text in features
-        }
-
-    return columns
-
-
 def _joblib(data: bytes, schema: Schema) -> Predict:
     """Load a pickled estimator, whose digest has been checked."""
     from mlops.adapters.estimators import EstimatorError, load_estimator
 
     estimate = load_estimator(data, schema)
 
-    def predict(rows: Sequence[Row]) -> Probabilities:
+    def predict(rows: Rows) -> Probabilities:
         try:
             return estimate(rows)
         except EstimatorError as error:
@@ -178,7 +146,7 @@ def _warm_up(model: Model) -> None:
 def _check_golden(model: Model) -> None:
     for golden in model.about.golden:
         try:
-            _, (found,) = model.predict(model.checker.rows(golden.record))
+            _, found = model.predict_one(model.reader.check(golden.record, 1).rows[0])
         except Refused as refused:
             raise ModelError(f"golden record {golden.record}: {refused.error}") from None
         expected = np.array(golden.probabilities)

@@ -2,38 +2,33 @@
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-import msgspec
-
+from mlops.adapters.arrow_arrays import Numbered
 from mlops.adapters.prediction_log import PredictionLog
 from mlops.adapters.prediction_tables import Predictions
-from mlops.core.serving import Served
 from mlops.scoring.config import Limits
 from mlops.scoring.errors import Refused, TooSlow
 from mlops.scoring.http import SMALL
 from mlops.scoring.metrics import Metrics
-from mlops.scoring.model import Model
+from mlops.scoring.onnx_model import Probabilities
+from mlops.scoring.records import Rows
 from mlops.scoring.shadow import Shadow
-from mlops.scoring.state import Generation
-from mlops.scoring.validation import Row, check_batch, decode
+from mlops.scoring.state import Choice, Generation
+from mlops.scoring.together import Group, Together
 
 logger = logging.getLogger(__name__)
-Choice = tuple[str, Served, Model]
-_encode = msgspec.json.Encoder().encode
 
 
 class Scored(NamedTuple):
-    """A model's answer: for the log, for the shadow and for the client."""
+    """A model's answer: for the log and for the client."""
 
     entry: Predictions
-    payload: object
-    rows: Sequence[Row]
-    body: bytes
+    answer: bytes
 
 
 class Attempt(NamedTuple):
@@ -49,7 +44,8 @@ class Attempt(NamedTuple):
 class Scorer:
     """Answers scoring requests; used by the event loop.
 
-    Small requests to a quick model are scored at once, since a thread would cost more than they do.
+    Small requests to a quick model are scored at once, since a thread would cost more than they do, and single records
+    for the champion that have come at the same moment together.
     Nothing interrupts a model at work: a request that is scored in a thread is answered with 503 when
     its time is over, and the thread ends at the next slice of its batch.
     """
@@ -60,6 +56,7 @@ class Scorer:
         self._shadow = shadow
         self._metrics = metrics
         self._limits = limits
+        self._together = Together(self._answer_together)
         # A canary that hangs must not hold the champion's threads.
         self._threads = {
             "champion": ThreadPoolExecutor(2, thread_name_prefix="score"),
@@ -71,29 +68,69 @@ class Scorer:
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def score(self, generation: Generation, request_id: str, body: bytes) -> bytes:
+    def score(self, generation: Generation, request_id: str, body: bytes) -> Awaitable[bytes]:
         """Answer a request with the JSON of its scores, and log it.
 
         Raises:
             Refused: 4xx for what is wrong with the request, 500 when the model failed, 503 when it took too long.
         """
         choice = generation.choose(request_id)
-        limit = self._limits.seconds
-        if choice[0] == "champion":
-            attempt = await self._ask(generation, choice, request_id, body, limit)
-        else:
+        if choice.role == "champion" and choice.model.quick and len(body) <= SMALL and body.startswith(b"{"):
+            return self._together.ask(generation, choice, request_id, body)
+        return self._score_alone(generation, choice, request_id, body)
+
+    async def _score_alone(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> bytes:
+        if choice.role == "canary":
             attempt = await self._ask_canary(generation, choice, request_id, body)
+        elif len(body) <= SMALL and choice.model.quick:
+            attempt = self._ask_at_once(generation, choice, request_id, body)
+        else:
+            attempt = await self._ask_in_thread(generation, choice, request_id, body, self._limits.seconds)
         self._count(attempt, attempt.status)
         if attempt.refused:
             raise attempt.refused
         assert attempt.scored  # noqa: S101 - An attempt is scored or refused.
-        entry, payload, rows, answer = attempt.scored
+        self._keep(generation, body, attempt.scored.entry)
+        return attempt.scored.answer
+
+    def _answer_together(self, group: Group) -> Sequence[bytes | Refused]:
+        """Answer single records for the champion: in one go, or one by one when any of them has no answer."""
+        generation, choice, ids = group.generation, group.choice, group.request_ids
+        started, model = time.perf_counter(), choice.model
+        try:
+            rows = [model.reader.read_one(body) for body in group.bodies]
+            labels, probabilities = model.predict_few(rows)
+        except Exception:  # noqa: BLE001 - Whose fault it is shows when each is asked for alone.
+            return [self._answer_alone(generation, choice, *each) for each in zip(ids, group.bodies, strict=True)]
+        answers = list(map(choice.answers.one, labels, probabilities, ids))
+        if generation.shadow:  # It scores and counts requests.
+            for i, body in enumerate(group.bodies):
+                alone = slice(i, i + 1)
+                entry = _entry(generation, choice, ids[alone], rows[alone], labels[alone], probabilities[alone])
+                self._keep(generation, body, entry)
+        else:
+            self._log.add(_entry(generation, choice, ids, rows, labels, probabilities))
+        seconds = time.perf_counter() - started
+        model.took(seconds / len(ids))
+        self._metrics.answered(choice.role, choice.served.version, 200, seconds, len(ids))
+        return answers
+
+    def _answer_alone(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> bytes | Refused:
+        attempt = self._ask_at_once(generation, choice, request_id, body)
+        self._count(attempt, attempt.status)
+        if attempt.refused:
+            return attempt.refused
+        assert attempt.scored  # noqa: S101 - Likewise.
+        self._keep(generation, body, attempt.scored.entry)
+        return attempt.scored.answer
+
+    def _keep(self, generation: Generation, body: bytes, entry: Predictions) -> None:
+        """Log an answered request, and let the shadow score it."""
         self._log.add(entry)
         # What answered as the canary would only agree with itself as the shadow.
         shadow = generation.state.shadow
         if generation.shadow and shadow and shadow.digest != entry.digest:
-            self._shadow.submit(shadow, generation.shadow, payload, rows, entry)
-        return answer
+            self._shadow.submit(shadow, generation.shadow, body, entry)
 
     async def _ask_canary(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> Attempt:
         """Ask the canary, and the champion when it does not answer: no request fails because of a canary."""
@@ -101,15 +138,13 @@ class Scorer:
         canary = await self._ask(generation, choice, request_id, body, half)
         if canary.scored:
             return canary
-        champion = await self._ask(
-            generation, ("champion", generation.state.champion, generation.champion), request_id, body, half
-        )
+        champion = await self._ask(generation, generation.champion_choice, request_id, body, half)
         if champion.scored is None and canary.status < 500:
             return canary  # Both refuse: it is the request's own fault.
         if canary.status < 500:
             logger.warning(
                 "canary %s refused what the champion answers: %s",
-                choice[1].version,
+                choice.served.version,
                 canary.refused,
                 extra={"request_id": request_id},
             )
@@ -119,78 +154,86 @@ class Scorer:
     async def _ask(
         self, generation: Generation, choice: Choice, request_id: str, body: bytes, seconds: float
     ) -> Attempt:
-        """Ask one model, and turn whatever goes wrong into a refusal with its reason."""
+        if len(body) <= SMALL and choice.model.quick:
+            return self._ask_at_once(generation, choice, request_id, body)
+        return await self._ask_in_thread(generation, choice, request_id, body, seconds)
+
+    def _ask_at_once(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> Attempt:
+        """Ask one model while others wait, and turn whatever goes wrong into a refusal with its reason."""
         started = time.perf_counter()
         scored = refused = None
         try:
-            if len(body) <= SMALL and choice[2].quick:
-                scored = self._score(generation, choice, request_id, body)
-            else:
-                scored = await self._in_thread(generation, choice, request_id, body, seconds)
-        except Refused as error:
-            refused = error
-        except Exception as error:
-            role, served, _ = choice
-            logger.exception("%s %s failed on a request", role, served.version, extra={"request_id": request_id})
-            reason = f"version {served.version} of {self._model} failed on this request ({type(error).__name__})"
-            refused = Refused(500, f"{reason}; the service's log says more under its request id {request_id}")
+            scored = self._score(generation, choice, request_id, body)
+        except Exception as error:  # noqa: BLE001 - What a model raises is its own; it is logged and answered.
+            refused = self._refusal(choice, request_id, error)
         took = time.perf_counter() - started
-        if len(body) <= SMALL:
-            choice[2].took(took)
+        choice.model.took(took)
         return Attempt(choice, refused.status if refused else 200, took, scored, refused)
 
-    async def _in_thread(
+    async def _ask_in_thread(
         self, generation: Generation, choice: Choice, request_id: str, body: bytes, seconds: float
-    ) -> Scored:
-        deadline = time.monotonic() + seconds
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(
-            self._threads[choice[0]], self._score, generation, choice, request_id, body, deadline
-        )
+    ) -> Attempt:
+        """Ask one model in a thread, likewise."""
+        started, deadline = time.perf_counter(), time.monotonic() + seconds
+        scored: Scored | None = None
+        refused: Refused | None = None
+        threads, loop = self._threads[choice.role], asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(work, seconds)
+            work = loop.run_in_executor(threads, self._score, generation, choice, request_id, body, deadline)
+            scored = await asyncio.wait_for(work, seconds)
         except TimeoutError:
-            raise TooSlow(seconds) from None
+            refused = TooSlow(seconds)
+        except Exception as error:  # noqa: BLE001
+            refused = self._refusal(choice, request_id, error)
+        took = time.perf_counter() - started
+        if len(body) <= SMALL:
+            choice.model.took(took)
+        return Attempt(choice, refused.status if refused else 200, took, scored, refused)
+
+    def _refusal(self, choice: Choice, request_id: str, error: Exception) -> Refused:
+        if isinstance(error, Refused):
+            return error
+        version = choice.served.version
+        logger.error(
+            "%s %s failed on a request", choice.role, version, exc_info=error, extra={"request_id": request_id}
+        )
+        reason = f"version {version} of {self._model} failed on this request ({type(error).__name__})"
+        return Refused(500, f"{reason}; the service's log says more under its request id {request_id}")
 
     def _score(
-        self, generation: Generation, choice: Choice, request_id: str, body: bytes, deadline: float = float("inf")
+        self, generation: Generation, choice: Choice, request_id: str, body: bytes, deadline: float = math.inf
     ) -> Scored:
         """Decode, check and score a request; changes nothing, so that a late answer leaves no trace."""
-        role, served, model = choice
-        payload = decode(body)
-        batch = isinstance(payload, list)
-        if isinstance(payload, list):
-            check_batch(payload, self._limits.batch)
-        rows = model.checker.rows(payload)
-        predicted, probabilities = model.predict(rows, deadline)
-        entry = Predictions(
-            schema=model.schema,
-            request_ids=[f"{request_id}.{i}" for i in range(len(rows))] if batch else [request_id],
-            time=datetime.now(UTC),
-            generation=generation.state.generation,
-            version=served.version,
-            digest=served.digest,
-            role=role,
-            predicted=predicted,
-            probabilities=probabilities,
-            rows=rows,
-        )
-        return Scored(entry, payload, rows, _answer(self._model, served, model, entry, request_id, batch))
+        rows, batch = choice.model.reader.read(body, self._limits.batch)
+        if batch:
+            labels, found = choice.model.predict(rows, deadline)
+            ids, answer = Numbered(request_id, len(rows)), choice.answers.many(labels, found, request_id)
+            return Scored(_entry(generation, choice, ids, rows, labels, found), answer)
+        label, probabilities = choice.model.predict_one(rows[0])
+        entry = _entry(generation, choice, (request_id,), rows, (label,), (probabilities,))
+        return Scored(entry, choice.answers.one(label, probabilities, request_id))
 
     def _count(self, attempt: Attempt, status: int) -> None:
-        role, served, _ = attempt.choice
-        self._metrics.answered(role, served.version, status, attempt.seconds)
+        self._metrics.answered(attempt.choice.role, attempt.choice.served.version, status, attempt.seconds)
 
 
-def _answer(name: str, served: Served, model: Model, entry: Predictions, request_id: str, batch: bool) -> bytes:
-    key, classes = model.schema.output, model.classes
-    output: list[dict[str, str]] = [{key: label} for label in entry.predicted]
-    probabilities = [dict(zip(classes, row, strict=True)) for row in entry.probabilities]
-    return _encode(
-        {
-            "output": output if batch else output[0],
-            "probabilities": probabilities if batch else probabilities[0],
-            "request_id": request_id,
-            "model": {"name": name, "version": served.version, "digest": served.digest},
-        }
+def _entry(
+    generation: Generation,
+    choice: Choice,
+    request_ids: Sequence[str],
+    rows: Rows,
+    predicted: Sequence[str],
+    probabilities: Sequence[list[float]] | Probabilities,
+) -> Predictions:
+    return Predictions(
+        choice.model.schema,
+        request_ids,
+        time.time_ns() // 1000,
+        generation.state.generation,
+        choice.served.version,
+        choice.served.digest,
+        choice.role,
+        predicted,
+        probabilities,
+        rows,
     )

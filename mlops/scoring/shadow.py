@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -12,7 +11,6 @@ from mlops.adapters.prediction_log import PredictionLog
 from mlops.adapters.prediction_tables import Predictions
 from mlops.core.serving import Served
 from mlops.scoring.model import Model
-from mlops.scoring.validation import Row
 
 logger = logging.getLogger(__name__)
 
@@ -39,30 +37,30 @@ class Shadow:
         with self._lock:
             return dict(self._results)
 
-    def submit(self, served: Served, model: Model, payload: object, rows: Sequence[Row], answered: Predictions) -> None:
+    def submit(self, served: Served, model: Model, body: bytes, answered: Predictions) -> None:
         """Queue a request that was answered (as logged in ``answered``) for the shadow."""
         with self._lock:
-            if room := self._waiting == 0 or self._waiting + len(rows) <= self._limit:
-                self._waiting += len(rows)
+            if room := self._waiting == 0 or self._waiting + len(answered) <= self._limit:
+                self._waiting += len(answered)
             else:
                 self.skipped += 1
-                self._results[served.version, "skipped"] += len(rows)
+                self._results[served.version, "skipped"] += len(answered)
         if room:
-            self._executor.submit(self._score, served, model, payload, rows, answered)
+            self._executor.submit(self._score, served, model, body, answered)
 
     def close(self) -> None:
         """Score what waits, then stop."""
         self._executor.shutdown()
 
-    def _score(self, served: Served, model: Model, payload: object, rows: Sequence[Row], answered: Predictions) -> None:
+    def _score(self, served: Served, model: Model, body: bytes, answered: Predictions) -> None:
         results: Counter[str] = Counter()
         try:
-            entry = _answer(served, model, payload, rows, answered)
+            entry = _answer(served, model, body, answered)
             same = sum(map(str.__eq__, entry.predicted, answered.predicted))
-            results.update(agree=same, disagree=len(rows) - same)
+            results.update(agree=same, disagree=len(answered) - same)
             self._log.add(entry)
         except Exception as error:  # noqa: BLE001 - Nobody waits for a shadow, and nothing it does may disturb the champion.
-            results["error"] = len(rows)
+            results["error"] = len(answered)
             logger.warning(
                 "shadow %s did not answer a request: %s: %s",
                 served.version,
@@ -71,15 +69,14 @@ class Shadow:
                 extra={"request_id": answered.request_ids[0]},
             )
         with self._lock:
-            self._waiting -= len(rows)
+            self._waiting -= len(answered)
             self.skipped += bool(results["error"])
             for result, count in results.items():
                 self._results[served.version, result] += count
 
 
-def _answer(served: Served, model: Model, payload: object, rows: Sequence[Row], answered: Predictions) -> Predictions:
-    if model.schema != answered.schema:
-        rows = model.checker.rows(payload)
+def _answer(served: Served, model: Model, body: bytes, answered: Predictions) -> Predictions:
+    rows = answered.rows if model.schema == answered.schema else model.reader.read(body, len(answered)).rows
     predicted, probabilities = model.predict(rows)
     return msgspec.structs.replace(
         answered,

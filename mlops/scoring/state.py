@@ -5,19 +5,31 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from mlops.adapters.bundles import Reader
-from mlops.adapters.store import Store
+from mlops.adapters.store import Altered, Store, StoreError
 from mlops.core.serving import Served, ServingState, state_key
+from mlops.scoring.answers import Answers
 from mlops.scoring.cache import Cache, Recording
 from mlops.scoring.model import Model, load_model
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 MAX_RETRY_SECONDS = 10.0
+MAX_TRANSIENT_RETRY_SECONDS = 2.0
+
+
+class Choice(NamedTuple):
+    """What answers a request: its role, bundle and model, and how its answers are written."""
+
+    role: Literal["champion", "canary"]
+    served: Served
+    model: Model
+    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -29,11 +41,26 @@ class Generation:
     shadow: Model | None
     canary: Model | None
 
-    def choose(self, request_id: str) -> tuple[str, Served, Model]:
-        """The role, bundle and model that answer a request; the same for each repeat of its id."""
-        if self.canary and self.state.canary and _share(request_id) < self.state.canary_share:
-            return "canary", self.state.canary, self.canary
-        return "champion", self.state.champion, self.champion
+    def choose(self, request_id: str) -> Choice:
+        """What answers a request; the same for each repeat of its id."""
+        if self.canary and _share(request_id) < self.state.canary_share:
+            return self._canary_choice
+        return self.champion_choice
+
+    @cached_property
+    def champion_choice(self) -> Choice:
+        """The champion."""
+        return _choice("champion", self.state.champion, self.champion)
+
+    @cached_property
+    def _canary_choice(self) -> Choice:
+        assert self.state.canary  # noqa: S101 - It is asked for only when there is one.
+        assert self.canary  # noqa: S101
+        return _choice("canary", self.state.canary, self.canary)
+
+
+def _choice(role: Literal["champion", "canary"], served: Served, model: Model) -> Choice:
+    return Choice(role, served, model, Answers(model.about.model, served, model.schema))
 
 
 def _share(request_id: str) -> float:
@@ -46,6 +73,8 @@ class Problem(msgspec.Struct, frozen=True):
 
     generation: int | None
     reason: str
+    transient: bool = False
+    """Whether it lies with the store and not with the state or its bundles: it is tried again soon, and may pass."""
 
 
 class Serving:
@@ -109,7 +138,7 @@ class Serving:
             generation = state.generation
             self.current = self._load(recording, state)
         except Exception as error:  # noqa: BLE001 - Whatever is wrong with a bundle or the store, the old generation serves on.
-            self._fail(generation, f"{type(error).__name__}: {error}")
+            self._fail(generation, f"{type(error).__name__}: {error}", transient=_lies_with_store(error))
             if self.current is None:
                 self._restore()
             return
@@ -129,12 +158,14 @@ class Serving:
         self.source = "cache"
         logger.warning("generation %d serves from disk: version %s", state.generation, state.champion.version)
 
-    def _fail(self, generation: int | None, reason: str) -> None:
+    def _fail(self, generation: int | None, reason: str, *, transient: bool = False) -> None:
         if self.problem is None or self.problem.reason != reason:
             logger.error("the serving state cannot be taken: %s", reason)
-        self.problem = Problem(generation, reason)
+        self.problem = Problem(generation, reason, transient)
+        most = MAX_TRANSIENT_RETRY_SECONDS if transient else MAX_RETRY_SECONDS
+        self._retry_seconds = min(self._retry_seconds, most)
         self._retry_at = time.monotonic() + self._retry_seconds
-        self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
+        self._retry_seconds = min(2 * self._retry_seconds, most)
 
     def _load(self, source: Reader, state: ServingState) -> Generation:
         # Bundles are immutable, so one that is loaded already (a canary on its way up) is kept.
@@ -150,3 +181,8 @@ class Serving:
             shadow=loaded[state.shadow.digest] if state.shadow else None,
             canary=loaded[state.canary.digest] if state.canary else None,
         )
+
+
+def _lies_with_store(error: Exception) -> bool:
+    """Whether an error may pass by itself; that of an absent or altered bundle does not."""
+    return isinstance(error, StoreError | OSError) and not isinstance(error, Altered)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from mlops.adapters.prediction_tables import Value
 from mlops.core.schema import MAX_CATEGORY, Column, Schema
 from mlops.scoring.errors import FieldError, Refused, unusable
 
@@ -16,8 +17,7 @@ MAX_NUMBER = 3.4028234e38
 """The models compute in single precision; a larger number would become infinite."""
 
 _KINDS = {bool: "a boolean", str: "text", list: "a list", dict: "an object", int: "a number", float: "a number"}
-Value = float | str | datetime | None
-Row = list[Value]
+Row = Sequence[Value]
 """One record's values in schema order; missing ones are none."""
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -82,7 +82,7 @@ class Checker:
     def _row(self, record: object, index: int | None) -> tuple[Row, list[FieldError]]:
         if not isinstance(record, dict):
             return [], [FieldError("", f"a record must be an object, not {describe(record)}", index)]
-        row: Row = []
+        row: list[Value] = []
         wrong = []
         for name, check, optional, empty in self._columns:
             value = record.get(name)

@@ -1,150 +1,21 @@
 """Rows reach the store behind the answers: in order, once, and counted when they do not."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pytest
 
 from mlops.adapters.prediction_log import (
-    PredictionLog,
     feedback_keys,
     prediction_keys,
     read_feedback,
-    read_object,
     read_predictions,
 )
-from mlops.adapters.prediction_tables import Labels, Predictions, prediction_fields
-from mlops.adapters.store import FolderStore
-from mlops.core.schema import Column, Schema, Target
-
-SCHEMA = Schema(
-    (
-        Column("when", "time"),
-        Column("kind", "category", nullable=True),
-        Column("size", "number", nullable=True),
-        Column("count", "integer"),
-    ),
-    Target("y", ("0", "1")),
-)
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class FlakyStore(FolderStore):
-    """A folder whose puts fail while ``away``."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.away = False
-        self.tries = 0
-
-    def put(self, key: str, data: bytes) -> str:
-        self.tries += 1
-        if self.away:
-            raise OSError("the store is away")
-        return super().put(key, data)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FlakyStore:
-    return FlakyStore(tmp_path / "store")
-
-
-def spool(tmp_path: Path, environment: str = "prod") -> Path:
-    """The folder of an environment's spool."""
-    return tmp_path / "spool" / environment
-
-
-@pytest.fixture
-def open_log(store: FlakyStore, tmp_path: Path) -> Iterator[Callable[..., PredictionLog]]:
-    opened: list[PredictionLog] = []
-
-    def open_log(environment: str = "prod", **options: Any) -> PredictionLog:
-        opened.append(
-            PredictionLog(store, "m", environment, spool(tmp_path, environment), **({"retry_seconds": 0.01} | options))
-        )
-        opened[-1].start()
-        return opened[-1]
-
-    yield open_log
-    store.away = False
-    for log in opened:
-        log.close(timeout=1)
-
-
-def predictions(*ids: str, at: datetime = NOON, schema: Schema = SCHEMA) -> Predictions:
-    row: list[object] = [NOON, None, 1.5, 2.0]
-    return Predictions(
-        schema=schema,
-        request_ids=ids,
-        time=at,
-        generation=4,
-        version="7",
-        digest="abc",
-        role="champion",
-        predicted=["1"] * len(ids),
-        probabilities=[[0.25, 0.75]] * len(ids),
-        rows=[row[: len(schema.columns)]] * len(ids),
-    )
-
-
-def labels(*ids: str, at: datetime = NOON) -> Labels:
-    return Labels(request_ids=ids, time=at, labels=["1"] * len(ids))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def test_rows_are_read_back_as_they_were_logged(store: FlakyStore, open_log: Any) -> None:
-    log = open_log()
-    assert log.add(predictions("a", "b"))
-    log.close()
-    table = read_predictions(store, "m", "prod")
-    assert table.schema.equals(prediction_fields(SCHEMA))
-    assert table.to_pylist()[1] == {
-        "_request_id": "b",
-        "_time": NOON,
-        "_environment": "prod",
-        "_generation": 4,
-        "_version": "7",
-        "_digest": "abc",
-        "_role": "champion",
-        "_predicted": "1",
-        "_probabilities": [0.25, 0.75],
-        "when": NOON,
-        "kind": None,
-        "size": 1.5,
-        "count": 2.0,
-    }
-    (key,) = prediction_keys(store, "m", "prod")
-    assert key.startswith("m/predictions/date=2026-03-01/prod-")
-    assert read_object(store, key).equals(table)
-
-
-def test_every_type_survives_missing_and_odd_values(store: FlakyStore, open_log: Any) -> None:
-    rows: list[list[object]] = [
-        [datetime(1, 1, 1, tzinfo=UTC), "é\x00漢", -0.1, 1e300],
-        [None, None, None, None],
-        [datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), "", 0.1 + 0.2, 5e-324],
-    ]
-    log = open_log()
-    log.add(msgspec.structs.replace(predictions("a", "b", "c"), rows=rows))
-    log.close()
-    table = read_predictions(store, "m", "prod")
-    table.validate(full=True)
-    assert [[row[column.name] for column in SCHEMA.columns] for row in table.to_pylist()] == rows
+from tests.adapters.logged import NOON, FlakyStore, labels, predictions, spool
+from tests.waiting import eventually
 
 
 def test_environments_dates_and_kinds_are_apart(store: FlakyStore, open_log: Any) -> None:
@@ -171,22 +42,6 @@ def test_environments_dates_and_kinds_are_apart(store: FlakyStore, open_log: Any
         "late",
         "other",
     }
-
-
-def test_rows_of_different_schemas_read_as_one_table(store: FlakyStore, open_log: Any) -> None:
-    log = open_log()
-    log.add(predictions("new"))
-    log.add(predictions("old", schema=Schema(SCHEMA.columns[:2], SCHEMA.target)))
-    log.close()
-    rows = {row["_request_id"]: row for row in read_predictions(store, "m", "prod").to_pylist()}
-    assert (rows["new"]["size"], rows["old"]["size"]) == (1.5, None)
-
-
-def test_without_rows_tables_have_their_columns(store: FlakyStore) -> None:
-    assert read_predictions(store, "m", "prod").schema.equals(prediction_fields())
-    assert read_predictions(store, "m", "prod", schema=SCHEMA).schema.equals(prediction_fields(SCHEMA))
-    empty = read_feedback(store, "m")
-    assert (empty.column_names, len(empty)) == (["_request_id", "_time", "_label"], 0)
 
 
 def test_what_is_queued_is_written_within_the_interval(store: FlakyStore, open_log: Any) -> None:

@@ -241,3 +241,15 @@ def serve(store: FolderStore, key_path: Path, state_dir: Path) -> Iterator[Calla
     yield serve
     for each in started:
         each.close()
+
+
+@pytest.fixture
+def service(publish: Any, serve: Any, iris: dict[str, bytes]) -> Any:
+    publish(1, iris)
+    return serve("iris")
+
+
+@pytest.fixture
+def flights(publish: Any, serve: Any, mixed: dict[str, bytes]) -> Any:
+    publish(1, mixed)
+    return serve("mixed")

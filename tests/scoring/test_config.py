@@ -35,6 +35,14 @@ def test_all_of_it_is_read() -> None:
     )
 
 
+def test_the_keys_may_be_a_variable_and_are_never_shown() -> None:
+    environ = GOOD | {config.KEYS: "old\nnew"}
+    told = config.load(environ)
+    assert told.keys_file is None
+    assert "new" not in repr(told)
+    assert config.open_keys(told, environ).allows(b"Bearer new")
+
+
 def test_each_store_has_a_cache_of_its_own() -> None:
     caches = {config.load(GOOD | {"MLOPS_STORE": store}).cache for store in ("file:///a-store", "file:///another")}
     assert len(caches) == 2
@@ -62,5 +70,5 @@ def test_a_wrong_variable_is_named(name: str, value: str) -> None:
 def test_no_variable_is_a_setting_of_the_installation_too() -> None:
     settings = {f"MLOPS_{name.upper()}" for name in Settings.__struct_fields__}
     limits = {f"{config.LIMIT}{name.upper()}" for name in config.Limits.__struct_fields__}
-    own = {config.MODEL, config.ENVIRONMENT, config.PORT, config.KEYS_FILE, config.SPOOL, config.CACHE}
+    own = {config.MODEL, config.ENVIRONMENT, config.PORT, config.KEYS_FILE, config.KEYS, config.SPOOL, config.CACHE}
     assert settings.isdisjoint(own | limits)

@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,10 @@ import httpx
 import pytest
 
 from mlops.adapters.prediction_log import prediction_keys
-from mlops.adapters.store import FolderStore
+from mlops.adapters.store import FolderStore, Store, open_store
+from mlops.settings import Settings
+from tests.fakes.azurite import Azurite
+from tests.waiting import becomes_ready
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "infra/docker/scoring.Dockerfile"
@@ -97,32 +99,48 @@ def free_port() -> int:
         return int(trial.getsockname()[1])
 
 
-def wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.02)
-    pytest.fail(f"the service did not become ready:\n{log.read_text()}")
+@pytest.fixture(params=["folder", "blob"])
+def place(request: pytest.FixtureRequest, store: FolderStore, tmp_path: Path) -> tuple[Store, dict[str, str]]:
+    """Where the service finds what the folder store holds, and what it must be told for that."""
+    if request.param == "folder":
+        return store, {"MLOPS_STORE": store.root.as_uri()}
+    azurite: Azurite = request.getfixturevalue("azurite")
+    azurite.sign_in(tmp_path / "mounted")
+    uri = azurite.container()
+    return open_store(uri, Settings(secrets_dir=tmp_path / "mounted")), {
+        "MLOPS_STORE": uri,
+        "MLOPS_SECRETS_DIR": str(tmp_path / "mounted"),
+    }
 
 
 def test_it_serves_and_logs_from_its_files_and_requirements_alone(
-    image: Image, store: FolderStore, publish: Any, iris: dict[str, bytes], key_path: Path, tmp_path: Path
+    image: Image,
+    store: FolderStore,
+    place: tuple[Store, dict[str, str]],
+    publish: Any,
+    iris: dict[str, bytes],
+    key_path: Path,
+    tmp_path: Path,
 ) -> None:
     publish(1, iris)
+    target, told = place
+    if target is not store:
+        for key in store.list(""):
+            target.put(key, store.get(key))
     port, output = free_port(), tmp_path / "service.log"
-    environ = image.variables | {
-        "MLOPS_HOST": "127.0.0.1",
-        "MLOPS_STATE_DIR": str(tmp_path / "state"),
-        "MLOPS_STORE": store.root.as_uri(),
-        "MLOPS_SCORING_MODEL": "iris",
-        "MLOPS_SCORING_ENVIRONMENT": "prod",
-        "MLOPS_SCORING_BIND_PORT": str(port),
-        "MLOPS_SCORING_KEYS_FILE": str(key_path),
-    }
+    environ = (
+        image.variables
+        | {"MLOPS_SECRETS_DIR": str(tmp_path)}
+        | told
+        | {
+            "MLOPS_HOST": "127.0.0.1",
+            "MLOPS_STATE_DIR": str(tmp_path / "state"),
+            "MLOPS_SCORING_MODEL": "iris",
+            "MLOPS_SCORING_ENVIRONMENT": "prod",
+            "MLOPS_SCORING_BIND_PORT": str(port),
+            "MLOPS_SCORING_KEYS_FILE": str(key_path),
+        }
+    )
 
     def health() -> int:
         return subprocess.run(health_command(), env=environ, cwd=image.app, stderr=subprocess.DEVNULL).returncode
@@ -132,7 +150,7 @@ def test_it_serves_and_logs_from_its_files_and_requirements_alone(
         service = subprocess.Popen(json.loads(only("CMD")), cwd=image.app, env=environ, stderr=log)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:
-            wait_ready(client, service, output)
+            assert becomes_ready(client, service), output.read_text()
             assert client.post("/score", json=FLOWER).status_code == 401
             headers = {"Authorization": f"Bearer {key_path.read_text().strip()}"}
             answer = client.post("/score", json=FLOWER, headers=headers)
@@ -145,7 +163,7 @@ def test_it_serves_and_logs_from_its_files_and_requirements_alone(
     finally:
         service.kill()
         service.wait()
-    assert prediction_keys(store, "iris", "prod")
+    assert prediction_keys(target, "iris", "prod")
     assert health() != 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.scoring.keys import KeyFile
+from mlops.scoring.keys import KeyFile, Keys
 
 
 def test_two_keys_are_valid_at_once_and_no_third(tmp_path: Path) -> None:
@@ -19,6 +19,13 @@ def test_two_keys_are_valid_at_once_and_no_third(tmp_path: Path) -> None:
         False,
         False,
     ]
+
+
+def test_a_variable_holds_two_keys_and_no_third(caplog: pytest.LogCaptureFixture) -> None:
+    keys = Keys("kiwi\nplum\nfig")
+    assert [keys.allows(b"Bearer " + key) for key in (b"kiwi", b"plum", b"fig", b"")] == [True, True, False, False]
+    assert not Keys("").allows(b"Bearer ")
+    assert "kiwi" not in caplog.text
 
 
 def test_the_scheme_is_bearer_in_any_case(tmp_path: Path) -> None:

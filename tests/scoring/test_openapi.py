@@ -11,6 +11,8 @@ KEY = "a-key-for-tests"
 EXAMPLES = 40
 
 
+# Hypothesis compares the state of `random` around a draw: any other thread of this process that uses it is blamed, too.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize("bundle", ["iris", "mixed"])
 def test_nothing_contradicts_the_description(

@@ -20,6 +20,7 @@ import pytest
 from mlops.adapters.prediction_log import read_predictions
 from mlops.adapters.store import FolderStore
 from mlops.scoring.config import Limits
+from tests.waiting import becomes_ready, eventually
 
 ROOT = Path(__file__).parents[2]
 FLOWER = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
@@ -55,18 +56,6 @@ def running(environ: dict[str, str], output: Path) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def wait_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.02)
-    pytest.fail("the service did not become ready")
-
-
 @pytest.fixture
 def service(
     publish: Any, store: FolderStore, key_path: Path, iris: dict[str, bytes], tmp_path: Path
@@ -78,7 +67,7 @@ def service(
         running(variables(store, key_path, port), tmp_path / "service.log") as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=20) as client,
     ):
-        wait_ready(client, process)
+        assert becomes_ready(client, process), "the service did not become ready"
         yield client, process
 
 
@@ -145,23 +134,23 @@ def test_scoring_and_logging_import_nothing_heavy(
     publish(1, iris)
     program = """
 import sys
+import time
 from mlops.adapters.prediction_log import PredictionLog, prediction_keys
 from mlops.scoring import __main__, config
 from mlops.scoring.cache import Cache
 from mlops.scoring.state import Serving
 from mlops.adapters.store import open_store
 from mlops.adapters.prediction_tables import Predictions
-from datetime import UTC, datetime
 told = config.load()
 store = open_store(told.store_uri)
 serving = Serving(store, "iris", "prod", Cache(told.cache, "iris", "prod"))
 serving.poll()
 model = serving.current.champion
-rows = model.checker.rows(model.about.golden[0].record)
+rows = model.reader.check(model.about.golden[0].record, 1).rows
 predicted, probabilities = model.predict(rows)
 log = PredictionLog(store, "iris", "prod", told.spool)
 log.start()
-log.add(Predictions(schema=model.schema, request_ids=["a"], time=datetime.now(UTC), generation=1, version="1",
+log.add(Predictions(schema=model.schema, request_ids=["a"], time=time.time_ns() // 1000, generation=1, version="1",
                     digest="d", role="champion", predicted=predicted, probabilities=probabilities, rows=rows))
 log.close()
 assert len(prediction_keys(store, "iris", "prod")) == 1
@@ -188,16 +177,6 @@ def away(store: FolderStore) -> Iterator[None]:
         aside.rename(store.root)
 
 
-def eventually(condition: Any, seconds: float = 20.0) -> bool:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def metric(client: httpx.Client, name: str) -> float:
     """The value of a metric of the service."""
     return float(re.findall(rf"mlops_scoring_{name}{{.*}} (\S+)", client.get("/metrics").text)[0])
@@ -218,7 +197,7 @@ def test_an_outage_of_the_store_and_a_kill_lose_no_logged_row(
 
     with client:
         with running(environ, log) as process:
-            wait_ready(client, process)
+            assert becomes_ready(client, process), "the service did not become ready"
             with away(store):
                 ask("a", "b")
                 assert eventually(lambda: metric(client, "log_spooled_bytes") > 0)
@@ -228,7 +207,7 @@ def test_an_outage_of_the_store_and_a_kill_lose_no_logged_row(
                 process.wait()
         with running(environ, log) as process:
             with away(store):
-                wait_ready(client, process)
+                assert becomes_ready(client, process), "the service did not become ready"
                 assert client.get("/readyz").json()["source"] == "cache"
                 assert metric(client, "log_queued_rows") == 2
                 ask("c")

@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mlops.adapters.prediction_log import read_predictions
 from mlops.adapters.store import FolderStore
 from mlops.core.bundle import ServedModel
 from mlops.core.serving import state_key
+from tests.waiting import eventually
 
 FLOWER = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
 Files = dict[str, bytes]
@@ -49,6 +49,7 @@ def test_an_altered_bundle_never_answers(
     report = service.ask("/readyz")
     assert (report.status_code, report.json()["generation"]) == (200, 1)
     assert report.json()["error"]["generation"] == 2
+    assert report.json()["error"]["transient"] is False
     assert "altered" in report.json()["error"]["reason"]
     assert service.ask("/score", FLOWER).status_code == 200
 
@@ -101,16 +102,6 @@ def test_a_state_that_failed_is_tried_again(publish: Any, serve: Any, store: Fol
     service.serving.close()
 
 
-def eventually(condition: Any, seconds: float = 10.0) -> bool:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def test_the_state_serves_on_when_the_store_fails(
     publish: Any, serve: Any, store: FolderStore, iris: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +116,29 @@ def test_the_state_serves_on_when_the_store_fails(
     report = service.ask("/readyz")
     assert (report.status_code, report.json()["error"]["reason"]) == (200, "OSError: the store is away")
     assert service.ask("/score", FLOWER).status_code == 200
+
+
+def test_a_store_that_fails_while_a_bundle_is_read_is_no_fault_of_the_bundle(
+    publish: Any, serve: Any, store: FolderStore, iris: Files, stump: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(1, iris)
+    service, read = serve("iris"), store.get
+    second = publish(2, stump)
+
+    def fail(key: str) -> bytes:
+        if key.endswith("model.onnx"):
+            raise OSError("the store is away")
+        return read(key)
+
+    monkeypatch.setattr(store, "get", fail)
+    service.serving.poll()
+    problem = service.ask("/readyz").json()["error"]
+    assert problem == {"generation": 2, "reason": "OSError: the store is away", "transient": True}
+    monkeypatch.setattr(store, "get", read)
+    service.serving.start()
+    assert eventually(lambda: service.ask("/readyz").json()["generation"] == 2)
+    assert service.ask("/readyz").json()["champion"]["digest"] == second.champion.digest
+    service.serving.close()
 
 
 def test_the_shadow_is_logged_and_never_answers(
@@ -257,7 +271,7 @@ def test_the_shadows_agreement_is_counted_in_rows(publish: Any, serve: Any, iris
     records = [FLOWER, virginica, setosa]
     answers = [service.ask("/score", record).json() for record in records]
     stumped = service.serving.current.shadow
-    rows = stumped.checker.rows(records)
+    rows = stumped.reader.check(records, 3).rows
     expected = [answer["output"]["predicted_species"] for answer in answers]
     same = sum(one == other for one, other in zip(expected, stumped.predict(rows)[0], strict=True))
     assert 0 < same < 3

@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -16,16 +16,6 @@ from mlops.scoring import supervise
 supervise.SERVICE = sys.argv[2]
 supervise.main()
 """
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def status(file: Path) -> dict[str, int | None]:

@@ -14,6 +14,13 @@ class ServiceError(Exception):
     """A scoring service could not be started, stopped or asked about."""
 
 
+class ReplacementFailed(ServiceError):
+    """A change of a running service failed and the service from before was put back, for which it was interrupted.
+
+    Another try would interrupt it again, so a flow does not try by itself.
+    """
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """One scoring service and its address (empty when it is absent)."""
 
@@ -30,7 +37,16 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Services(Protocol):
-    """Starts, describes and removes scoring services."""
+    """Starts, describes and removes scoring services.
+
+    ``tests/adapters/services_contract.py`` holds every implementation to this: a service answers when ``ensure``
+    returns, with the key in ``key_file``, which is made once and outlives the service; any number of callers, in
+    any process, at once or later, find one service at one address; ``stop`` and a replacement keep the address,
+    which no other service gets; ``MLOPS_SCORING_LIMIT_*`` variables of the caller are settings of the service, so
+    that a changed one replaces it, after ``changes`` has said so and ``ensure`` has logged the same; an end at its
+    start is a ``ServiceError`` with the end of the service's log; ``stop`` and ``remove`` may be repeated; keys are
+    in no log.
+    """
 
     def ensure(self, model: str, environment: str) -> Service:
         """Start a service, with a key of its own, unless it runs; it answers when this returns.
@@ -64,16 +80,23 @@ def open_services(settings: Settings) -> Services:
     """Open the services of an installation.
 
     Raises:
-        ServiceError: there are none for its profile.
+        mlops.settings.SettingsError: something that the profile's services need is not set.
     """
     if settings.profile == "local":
         from mlops.adapters.services.local import LocalServices
 
         return LocalServices(settings)
-    raise ServiceError(
-        f"scoring services of the profile {settings.profile!r} are not managed from here; "
-        "set profile (MLOPS_PROFILE) to local"
-    )
+    if settings.scoring_platform == "aks":
+        from mlops.adapters.services.aks import AksServices
+
+        return AksServices(settings)
+    if settings.azure_gateway:
+        from mlops.adapters.services.aci_gateway import GatewayServices
+
+        return GatewayServices(settings)
+    from mlops.adapters.services.aci import AciServices
+
+    return AciServices(settings)
 
 
 def key_file(settings: Settings, model: str, environment: str) -> Path:

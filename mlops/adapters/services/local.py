@@ -5,7 +5,6 @@ import http.client
 import json
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import msgspec
 import psutil
 
 from mlops.adapters.services import Service, ServiceError, key_file
+from mlops.adapters.services.keys import ensure_key
 from mlops.adapters.services.ports import Ports, is_taken, owner
 from mlops.adapters.services.processes import (
     POLL_SECONDS,
@@ -59,7 +59,7 @@ class LocalServices:
             started = record is None or supervisor_of(record) is None
             if record is None or started:
                 self._end(model, environment)  # A service whose supervisor was killed.
-                _make_key(key_file(self._settings, model, environment))
+                ensure_key(self._settings, model, environment)
                 record = self._start(model, environment)
             self._wait(record, started)
             return self._service(record)
@@ -240,14 +240,3 @@ def _answers(host: str, record: Record, pid: int | None) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _make_key(file: Path) -> None:
-    """Make a key file that only this user may read, unless there is one."""
-    if file.exists():
-        return
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
-        output.write(secrets.token_urlsafe(32) + "\n")
-    draft.replace(file)

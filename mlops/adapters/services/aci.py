@@ -1,0 +1,264 @@
+"""Scoring services as container groups of Azure Container Instances."""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.mgmt.containerinstance import ContainerInstanceManagementClient
+from azure.mgmt.containerinstance import models as aci
+
+from mlops.adapters.azure_auth import credential, read_secret
+from mlops.adapters.services import ReplacementFailed, Service, ServiceError
+from mlops.adapters.services.aci_group import (
+    ENVIRONMENT,
+    KEYS,
+    MODEL,
+    SCORING,
+    Wanted,
+    build_group,
+    fixed,
+    group_name,
+    host_name,
+    image_of,
+    is_ours,
+    tags_of,
+)
+from mlops.adapters.services.aci_view import (
+    answers,
+    change_of,
+    digest_of,
+    has_ended,
+    reason_of,
+    runs,
+    service_of,
+    state_of,
+)
+from mlops.adapters.services.keys import ensure_key, find_key
+from mlops.adapters.store_blob import CONNECTION_STRING_FILE, SAS_FILE
+from mlops.settings import Settings
+
+logger = logging.getLogger(__name__)
+LIMITS = "MLOPS_SCORING_LIMIT_"
+TLS_SHARE_KEY = "tls-share-key"
+START_SECONDS = 160.0
+"""Pulling the image, starting and the first certificate took Azure a minute or two; tasks wait for three."""
+BACK_SECONDS = 90.0
+"""How long a group that was put back is waited for, which only tells what to say: its image was pulled before."""
+DELETE_SECONDS = 120.0
+POLL_SECONDS = 2
+"""Where Azure does not say when to ask again; the SDK's own 30 s would make every start that slow."""
+RESTARTING = ("Pending", "Creating", "Repairing", "Unhealthy")
+
+
+class AciServices:
+    """One container group per service, found by its name; its address is a DNS label, which stays with the name."""
+
+    def __init__(self, settings: Settings, slot: str = "") -> None:
+        settings.require(
+            "azure_subscription", "azure_resource_group", "azure_region", "azure_registry", "azure_identity",
+            "azure_dns_prefix",
+        )  # fmt: skip
+        self._settings = settings
+        self._slot = slot
+        self._client = ContainerInstanceManagementClient(
+            credential(settings),
+            settings.azure_subscription,
+            polling_interval=POLL_SECONDS,
+            connection_timeout=10,
+            read_timeout=60,
+        )
+
+    def ensure(self, model: str, environment: str) -> Service:
+        with self._locked(self._name(model, environment)), _told(model, environment):
+            keys = ensure_key(self._settings, model, environment)
+            wanted, found = self._wanted(model, environment, keys), self._settled(model, environment)
+            change, started = change_of(found, wanted), found is None or not runs(found)
+            if found is None:
+                self._put(wanted)
+            elif change:
+                logger.warning("%s: %s", self._name(model, environment), change)
+                self._replace(found, wanted)
+            elif started:
+                self._client.container_groups.begin_start(*self._place(model, environment)).result(START_SECONDS)
+            self._wait(wanted, found, started or bool(change))
+        return self.describe(model, environment)
+
+    def changes(self, model: str, environment: str) -> str:
+        with _told(model, environment):
+            found = self._find(model, environment)
+            if not found or not runs(found):
+                return ""
+            keys = find_key(self._settings, model, environment)
+            return change_of(found, self._wanted(model, environment, keys))
+
+    def describe(self, model: str, environment: str) -> Service:
+        with _told(model, environment):
+            found = self._find(model, environment)
+        if found is None:
+            return Service(model=model, environment=environment, url="", status="absent")
+        return service_of(found)
+
+    def logs(self, model: str, environment: str, lines: int = 200) -> str:
+        try:
+            content = self._client.containers.list_logs(*self._place(model, environment), SCORING, tail=lines).content
+        except HttpResponseError:  # No group, or no container that ever ran.
+            return ""
+        return "\n".join((content or "").splitlines()[-lines:])
+
+    def remove(self, model: str, environment: str) -> None:
+        with self._locked(self._name(model, environment)), _told(model, environment):
+            self._delete(model, environment)
+
+    def stop(self, model: str, environment: str) -> None:
+        with self._locked(self._name(model, environment)), _told(model, environment):
+            if (found := self._settled(model, environment)) and state_of(found) != "Stopped":
+                self._client.container_groups.stop(*self._place(model, environment))
+
+    def recorded(self) -> list[Service]:
+        with _told("every model", "every environment"):
+            groups = self._client.container_groups.list_by_resource_group(self._settings.azure_resource_group)
+            tags = [tags for tags in map(tags_of, groups) if is_ours(tags, self._slot)]
+        services = [self.describe(each[MODEL], each[ENVIRONMENT]) for each in tags]
+        return sorted(services, key=lambda each: (each.model, each.environment))
+
+    def _put(self, group: aci.ContainerGroup) -> None:
+        """Create the group, or replace it in place, which restarts its containers."""
+        place = self._place(tags_of(group)[MODEL], tags_of(group)[ENVIRONMENT])
+        self._client.container_groups.begin_create_or_update(*place, group).result(START_SECONDS)
+
+    def _replace(self, found: aci.ContainerGroup, wanted: aci.ContainerGroup) -> None:
+        try:
+            if fixed(found) != fixed(wanted):
+                self._delete(tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT])
+            self._put(wanted)
+        except (AzureError, ServiceError) as error:
+            if became := self._put_back(found, wanted):
+                reason = reason_of(error) if isinstance(error, AzureError) else str(error)
+                raise ReplacementFailed(f"Container Instances, {found.name}: {reason}; {became}") from error
+            raise
+
+    def _put_back(self, before: aci.ContainerGroup, failed: aci.ContainerGroup) -> str:
+        """Let the group be again what it was; return what became of that, nothing when the group still is.
+
+        Azure shows no secrets, so they are those of now.
+        """
+        model, environment = tags_of(failed)[MODEL], tags_of(failed)[ENVIRONMENT]
+        current = self._settled(model, environment)
+        if current and digest_of(current) == digest_of(before):
+            return ""
+        before.volumes = failed.volumes
+        image = image_of(before)
+        try:
+            self._put(before)
+        except AzureError as error:
+            became = f"the group from before ({image}) could not be put back: {reason_of(error)}"
+        else:
+            answered = self._answers_within(BACK_SECONDS, model, environment)
+            how = "answers again" if answered else f"has not answered in {BACK_SECONDS:g} s"
+            became = f"the group from before ({image}) is put back and {how}"
+        logger.error("%s: %s", before.name, became)
+        return became
+
+    def _wait(self, wanted: aci.ContainerGroup, before: aci.ContainerGroup | None, started: bool) -> None:
+        """Wait until the service answers by its name.
+
+        Raises:
+            ServiceError: its container ends at its start (the message ends with its log), or it does not answer in
+                time. A group that is new is stopped, one that replaced another gives way to that one
+                (``ReplacementFailed``).
+        """
+        model, environment = tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT]
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers_within(0, model, environment):
+            found = self._find(model, environment)
+            ended = found is None or (started and has_ended(found))
+            if ended or time.monotonic() > deadline:
+                how = "ended at its start" if ended else f"did not answer in {START_SECONDS:g} s"
+                tail = f"the end of its log:\n{self.logs(model, environment, 20)}"
+                told = f"the scoring service {self._name(model, environment)} {how}"
+                became = self._put_back(before, wanted) if before else ""
+                if became:
+                    raise ReplacementFailed(f"{told}; {became}; {tail}")
+                if found and not before:
+                    self._client.container_groups.stop(*self._place(model, environment))
+                raise ServiceError(f"{told}; {tail}")
+            time.sleep(POLL_SECONDS / 4)
+
+    def _answers_within(self, seconds: float, model: str, environment: str) -> bool:
+        """Whether the service answers by its name, asked until so many seconds are over."""
+        url = f"https://{host_name(self._settings, model, environment, self._slot)}"
+        deadline = time.monotonic() + seconds
+        while not (answered := answers(url, model, environment)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 4)
+        return answered
+
+    def _delete(self, model: str, environment: str) -> None:
+        """Delete the group and wait until Azure no longer has it."""
+        poller = self._client.container_groups.begin_delete(*self._place(model, environment))
+        poller.wait(DELETE_SECONDS)
+        if not poller.done():
+            raise ServiceError(
+                f"{self._name(model, environment)} is still being deleted after {DELETE_SECONDS:g} s; try again later"
+            )
+        poller.result()
+
+    def _wanted(self, model: str, environment: str, keys: Path | None) -> aci.ContainerGroup:
+        found = {name: read_secret(self._settings, name) for name in (CONNECTION_STRING_FILE, SAS_FILE)}
+        return build_group(
+            self._settings,
+            Wanted(
+                model=model,
+                environment=environment,
+                slot=self._slot,
+                variables={name: value for name, value in os.environ.items() if name.startswith(LIMITS)},
+                secrets={name: text for name, text in found.items() if text}
+                | {KEYS: keys.read_text("utf-8") if keys else ""},
+                share_key=read_secret(self._settings, TLS_SHARE_KEY),
+            ),
+        )
+
+    def _settled(self, model: str, environment: str) -> aci.ContainerGroup | None:
+        """The group, once nobody else's change of it is under way."""
+        deadline = time.monotonic() + START_SECONDS
+        while (found := self._find(model, environment)) and found.provisioning_state in RESTARTING:
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{found.name} is {found.provisioning_state} for {START_SECONDS:g} s; look at it")
+            time.sleep(POLL_SECONDS)
+        return found
+
+    def _find(self, model: str, environment: str) -> aci.ContainerGroup | None:
+        try:
+            return self._client.container_groups.get(*self._place(model, environment))
+        except ResourceNotFoundError as error:
+            if getattr(error.error, "code", "") == "ResourceGroupNotFound":
+                raise
+            return None
+
+    def _place(self, model: str, environment: str) -> tuple[str, str]:
+        return self._settings.azure_resource_group, self._name(model, environment)
+
+    def _name(self, model: str, environment: str) -> str:
+        return group_name(model, environment, self._slot)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Let one caller of this machine at a time change a group; those of others meet Azure's own refusal."""
+        folder = self._settings.state / "services"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+@contextmanager
+def _told(model: str, environment: str) -> Iterator[None]:
+    """Say what Azure says, and of which service."""
+    try:
+        yield
+    except AzureError as error:
+        raise ServiceError(f"Container Instances, {model} {environment}: {reason_of(error)}") from error

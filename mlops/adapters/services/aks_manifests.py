@@ -1,0 +1,97 @@
+"""What a scoring service is to Kubernetes: the objects of infra/kubernetes/scoring.yaml, filled in."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from string import Template
+
+import yaml
+
+from mlops.adapters.services.cluster import Manifest
+from mlops.settings import Settings
+
+TEMPLATE = "infra/kubernetes/scoring.yaml"
+DIGEST = "mlops/digest"
+MODEL, ENVIRONMENT = "mlops.model", "mlops.environment"
+OWNED = "app.kubernetes.io/managed-by=mlops-loop,app.kubernetes.io/component=scoring"
+PORT = 8080
+
+
+def object_name(model: str, environment: str) -> str:
+    """The name of all objects of a service."""
+    return f"scoring-{model}-{environment}"
+
+
+def host_name(settings: Settings, model: str, environment: str) -> str:
+    """The name by which a service is reached."""
+    return f"{model}-{environment}.{settings.kubernetes_domain}"
+
+
+def build_manifests(
+    settings: Settings, model: str, environment: str, limits: Mapping[str, str], secrets: Mapping[str, str]
+) -> list[Manifest]:
+    """The objects of a service, the Secret first, so that pods find it.
+
+    The Deployment's annotation ``mlops/digest`` names all that its pods are made from; the keys are not part of it,
+    since a running service reads its keys anew.
+    """
+    name = object_name(model, environment)
+    text = (settings.home / TEMPLATE).read_text("utf-8")
+    filled = Template(text).substitute(
+        name=name,
+        image=json.dumps(f"{settings.azure_registry}/{settings.azure_scoring_image}"),
+        env=json.dumps(_env(settings, model, environment, limits)),
+        cpu=json.dumps(f"{settings.azure_scoring_cpu:g}"),
+        memory=json.dumps(f"{settings.azure_scoring_memory * 1000:.0f}M"),
+        service_account=settings.kubernetes_service_account,
+        min_replicas=settings.kubernetes_min_replicas,
+        max_replicas=max(settings.kubernetes_min_replicas, settings.kubernetes_max_replicas),
+        ingress_class=settings.kubernetes_ingress_class,
+        host=host_name(settings, model, environment),
+        tls_secret=settings.kubernetes_tls_secret,
+    )
+    objects: list[Manifest] = [_secret(name, secrets), *yaml.safe_load_all(filled)]
+    labels = _labels(name, model, environment)
+    for each in objects:
+        each["metadata"] |= {"namespace": settings.kubernetes_namespace, "labels": labels}
+    deployment = next(each for each in objects if each["kind"] == "Deployment")
+    deployment["spec"]["template"]["metadata"]["labels"] |= labels
+    digest = hashlib.sha256(json.dumps(objects[1:], sort_keys=True).encode()).hexdigest()[:16]
+    deployment["metadata"]["annotations"] = {DIGEST: digest}
+    return objects
+
+
+def _labels(name: str, model: str, environment: str) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/component": "scoring",
+        "app.kubernetes.io/managed-by": "mlops-loop",
+        MODEL: model,
+        ENVIRONMENT: environment,
+    }
+
+
+def _secret(name: str, secrets: Mapping[str, str]) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {"name": name},
+        "stringData": dict(secrets),
+    }
+
+
+def _env(settings: Settings, model: str, environment: str, limits: Mapping[str, str]) -> list[dict[str, str]]:
+    variables = {
+        **limits,
+        "MLOPS_STORE": settings.store_uri,
+        "MLOPS_HOST": "0.0.0.0",  # noqa: S104 - In a pod, which only its Service reaches.
+        "MLOPS_STATE_DIR": "/var/lib/mlops",
+        "MLOPS_SECRETS_DIR": "/run/secrets",
+        "MLOPS_AZURE_SIGN_IN": "workload_identity",  # Its variables come from the cluster's webhook.
+        "MLOPS_SCORING_MODEL": model,
+        "MLOPS_SCORING_ENVIRONMENT": environment,
+        "MLOPS_SCORING_BIND_PORT": str(PORT),
+        "MLOPS_SCORING_KEYS_FILE": "/run/secrets/scoring-keys",
+    }
+    return [{"name": key, "value": value} for key, value in sorted(variables.items())]

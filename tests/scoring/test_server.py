@@ -1,0 +1,105 @@
+"""A connection may be neither slow nor large before its request has begun, and answers as HTTP says otherwise."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from uvicorn.server import ServerState
+
+from mlops.scoring import server
+
+GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the path, its length said."""
+    body = scope["path"].encode()
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def converse(client: Client) -> None:
+    """Let a client talk to a server of its own."""
+
+    async def both() -> None:
+        config = server.configure(echo)
+        config.load()
+        state = ServerState()
+        listening = await asyncio.get_running_loop().create_server(
+            lambda: server.Connection(config, state, {}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        try:
+            async with asyncio.timeout(10):
+                await client(reader, writer)
+        finally:
+            writer.close()
+            listening.close()
+
+    with asyncio.Runner(loop_factory=server.configure(echo).get_loop_factory()) as runner:
+        runner.run(both())
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """The body of one answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    return await reader.readexactly(2)
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    """Whether the server ends the connection without a word."""
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_requests_follow_one_another_also_in_one_packet_and_in_pieces() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET + GET.replace(b"/a", b"/b"))
+        assert [await answer(reader), await answer(reader)] == [b"/a", b"/b"]
+        for byte in GET:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        assert await answer(reader) == b"/a"
+
+    converse(client)
+
+
+@pytest.mark.parametrize("sent", [b"", GET[:-2], GET + GET[:-2]], ids=["nothing", "part of a head", "then part"])
+def test_a_slow_head_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        if sent.startswith(GET):
+            await answer(reader)
+        assert await closed(reader)
+
+    converse(client)
+
+
+def test_an_idle_connection_is_kept_longer_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.05)
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(GET)
+            assert await answer(reader) == b"/a"
+            await asyncio.sleep(0.15)
+
+    converse(client)
+
+
+def test_an_endless_head_is_not_kept() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET[:-2])
+        for i in range(2 * server.HEAD_BYTES // 1000):
+            writer.write(b"X-%d: " % i + b"x" * 990 + b"\r\n")
+        assert await closed(reader)
+
+    converse(client)
