@@ -1,0 +1,51 @@
+"""What the SDK raises becomes one error in Azure's words."""
+
+import pytest
+import requests
+from azureml.exceptions import AzureMLException, ComputeTargetException, ExperimentExecutionException
+
+from mlops.adapters.azure_ml_errors import AzureMlError, translated
+
+
+def answered(status: int, body: bytes) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code, response._content = status, body
+    return requests.HTTPError("it failed", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "transient"),
+    [
+        (answered(503, b""), "it failed", True),
+        (answered(429, b'{"error": {"code": "TooManyRequests", "message": "slow"}}'), "TooManyRequests: slow", True),
+        (
+            answered(403, b'{"error": {"code": "AuthorizationFailed", "message": "no"}}'),
+            "AuthorizationFailed: no",
+            False,
+        ),
+        (
+            ComputeTargetException(
+                "Received bad response\nResponse Code: 409\nHeaders: {'a': 'b'}\n"
+                'Content: b\'{"error":{"code":"Quota","message":"too many"}}\''
+            ),
+            "Quota: too many",
+            False,
+        ),
+        (
+            ExperimentExecutionException('{"error_details": {"error": {"code": "UserError", "message": "there"}}}'),
+            "UserError: there",
+            False,
+        ),
+        (requests.ConnectionError("reset"), "reset", True),
+    ],
+)
+def test_code_message_and_whether_it_may_pass(error: Exception, text: str, transient: bool) -> None:
+    with pytest.raises(AzureMlError) as raised, translated("do it", AzureMLException):
+        raise error
+    assert str(raised.value) == f"do it: {text}"
+    assert raised.value.transient is transient
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(KeyError), translated("do it"):
+        raise KeyError("a bug")
