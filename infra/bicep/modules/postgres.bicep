@@ -1,0 +1,45 @@
+// PostgreSQL with the databases of Prefect and MLflow.
+param name string
+param location string
+param tags object
+param sku object
+@allowed(['Enabled', 'Disabled'])
+param geoBackup string
+@secure()
+param password string
+
+resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
+  name: name
+  location: location
+  tags: tags
+  sku: sku
+  properties: {
+    version: '16'
+    administratorLogin: 'mlops'
+    administratorLoginPassword: password
+    storage: { storageSizeGB: 32, autoGrow: 'Enabled' }
+    backup: { backupRetentionDays: 14, geoRedundantBackup: geoBackup }
+  }
+}
+
+resource databases 'Microsoft.DBforPostgreSQL/flexibleServers/databases@2024-08-01' = [for each in ['prefect', 'mlflow']: {
+  parent: server
+  name: each
+  properties: { charset: 'UTF8' }
+}]
+
+// Prefect's indexes need pg_trgm.
+resource extensions 'Microsoft.DBforPostgreSQL/flexibleServers/configurations@2024-08-01' = {
+  parent: server
+  name: 'azure.extensions'
+  properties: { value: 'PG_TRGM', source: 'user-override' }
+}
+
+// The apps have no fixed addresses; 0.0.0.0 admits those inside Azure, which still need the password.
+resource inside 'Microsoft.DBforPostgreSQL/flexibleServers/firewallRules@2024-08-01' = {
+  parent: server
+  name: 'azure'
+  properties: { startIpAddress: '0.0.0.0', endIpAddress: '0.0.0.0' }
+}
+
+output host string = server.properties.fullyQualifiedDomainName

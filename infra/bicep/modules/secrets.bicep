@@ -1,0 +1,28 @@
+// What the servers are told in secret; written once here, read by their identity alone.
+param vaultName string
+param databaseHost string
+@secure()
+param prefectKey string
+@secure()
+param databasePassword string
+
+var account = 'mlops:${uriComponent(databasePassword)}@${databaseHost}:5432'
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+  name: vaultName
+}
+resource key 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
+  parent: vault
+  name: 'prefect-api-key'
+  properties: { value: prefectKey }
+}
+resource prefect 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
+  parent: vault
+  name: 'prefect-database-url'
+  properties: { value: 'postgresql+asyncpg://${account}/prefect?ssl=require' }
+}
+resource mlflow 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
+  parent: vault
+  name: 'mlflow-database-url'
+  properties: { value: 'postgresql+psycopg2://${account}/mlflow?sslmode=require' }
+}

@@ -1,0 +1,13 @@
+using '../main.bicep'
+
+param environment = 'dev'
+param databaseSku = { name: 'Standard_B1ms', tier: 'Burstable' }
+param databaseGeoBackup = 'Disabled'
+param storageSku = 'Standard_LRS'
+param registrySku = 'Basic'
+param servers = 1
+param monthlyBudget = 150
+param alertEmails = ['mlops@example.com']
+// Secrets come from the environment of whoever deploys.
+param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')
+param prefectKey = readEnvironmentVariable('MLOPS_PREFECT_KEY')

@@ -1,0 +1,13 @@
+using '../main.bicep'
+
+param environment = 'prod'
+param databaseSku = { name: 'Standard_D2ds_v5', tier: 'GeneralPurpose' }
+param databaseGeoBackup = 'Enabled'
+param storageSku = 'Standard_ZRS'
+param registrySku = 'Standard'
+param servers = 1
+param monthlyBudget = 900
+param alertEmails = ['mlops@example.com']
+// Secrets come from the environment of whoever deploys.
+param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')
+param prefectKey = readEnvironmentVariable('MLOPS_PREFECT_KEY')

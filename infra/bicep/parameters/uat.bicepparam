@@ -1,0 +1,13 @@
+using '../main.bicep'
+
+param environment = 'uat'
+param databaseSku = { name: 'Standard_B2s', tier: 'Burstable' }
+param databaseGeoBackup = 'Disabled'
+param storageSku = 'Standard_LRS'
+param registrySku = 'Standard'
+param servers = 1
+param monthlyBudget = 300
+param alertEmails = ['mlops@example.com']
+// Secrets come from the environment of whoever deploys.
+param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')
+param prefectKey = readEnvironmentVariable('MLOPS_PREFECT_KEY')
