@@ -34,7 +34,9 @@ def _parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
     for name, parameter in inspect.signature(flow.fn).parameters.items():
         required = parameter.default is inspect.Parameter.empty
         options: dict[str, Any] = {"help": described.get(name, "")}
-        if not required:
+        if parameter.default is False:
+            options["action"] = "store_true"
+        elif not required:
             options["default"] = parameter.default
         parser.add_argument(name if required else f"--{name.replace('_', '-')}", **options)
     return parser

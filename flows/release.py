@@ -1,6 +1,5 @@
 """A challenger goes to UAT, is tested and approved, and then takes over PROD by shadow and canary."""
 
-import time
 from typing import Any, Literal, NamedTuple
 
 from msgspec import to_builtins
@@ -12,6 +11,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.cli import run
+from flows.mirror import mirror
 from mlops.adapters.registry import Version
 from mlops.adapters.serving import Found
 from mlops.core.canary import StepVerdict
@@ -35,6 +35,7 @@ from tasks.release import (
     smoke_test_service,
 )
 from tasks.rollout import run_canary, run_shadow
+from tasks.runs import sign_of_life
 
 
 class Approval(RunInput):
@@ -70,6 +71,12 @@ def release(model: str, version: str | None = None) -> Any:
         model: the name of a spec in deployments/models.
         version: a validated version; the registry's challenger unless given.
     """
+    with sign_of_life(model):
+        return carry_out(model, version)
+
+
+def carry_out(model: str, version: str | None) -> State[Any]:
+    """Release a version step by step; return how it ended."""
     challenger = resolve_challenger(model, version)
     start: Start | None = None
     try:
@@ -93,7 +100,14 @@ def release(model: str, version: str | None = None) -> Any:
     record_release(model, challenger, "released", [f"approved by {approver}"], numbers)
     name_champion(model)
     emit(MODEL_RELEASED, model, version=challenger.version, digest=challenger.digest)
+    show_in_workspace(model, challenger)
     return Completed(message=f"version {challenger.version} answers in PROD (generation {generation})")
+
+
+def show_in_workspace(model: str, challenger: Version) -> None:
+    """Mirror the version where a workspace is configured; the release stands, whatever becomes of its mirror."""
+    if open_model(model).settings.azure_workspace:
+        mirror(model, challenger.version, return_state=True)
 
 
 def begin(model: str) -> None:
@@ -166,7 +180,9 @@ def _failed(checks: list[Check]) -> list[str]:
 
 def _judged(verdict: StepVerdict, earlier: list[StepVerdict]) -> StepVerdict:
     if verdict.decision == "roll_back":
-        numbers = {"steps": to_builtins([*earlier, verdict]), "first_answer": verdict.numbers.get("first_answer")}
+        numbers: dict[str, Any] = {"steps": to_builtins([*earlier, verdict])}
+        if (seconds := verdict.numbers.get("seconds_to_rollback")) is not None:
+            numbers["seconds_to_rollback"] = seconds
         raise Ended("rolled back", list(verdict.reasons), numbers)
     return verdict
 
@@ -175,8 +191,6 @@ def _end(model: str, challenger: Version, start: Start | None, ended: Ended) -> 
     """Put both environments back as far as this release changed them, and say why it ended."""
     if start:
         put_back(model, "prod", start.prod)
-        if first := ended.numbers.pop("first_answer", None):
-            ended.numbers["seconds_to_rollback"] = round(time.time() - first, 1)
         put_back(model, "uat", start.uat)
     record_release(model, challenger, ended.decision, ended.reasons, ended.numbers)
     kind = StateType.CANCELLED if ended.decision == "rejected" else StateType.FAILED

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.cli import run
@@ -12,6 +13,7 @@ from tasks.events import MODEL_RELEASED, MODEL_ROLLED_BACK, emit
 from tasks.mend import mend
 from tasks.release import name_champion
 from tasks.rollback import find_target, go_back, record_rollback
+from tasks.runs import sign_of_life
 
 
 @flow(name="rollback", flow_run_name="roll back {model}", persist_result=True, log_prints=True)
@@ -25,6 +27,12 @@ def rollback(model: str, reason: str, by: str, version: str | None = None, envir
         version: any version that was released; the one before the present champion unless given.
         environment: prod or uat.
     """
+    with sign_of_life(model):
+        return carry_out(model, reason, by, version, environment)
+
+
+def carry_out(model: str, reason: str, by: str, version: str | None, environment: Environment) -> State[Any]:
+    """Go back step by step; return how it ended."""
     started = time.time()
     if completed := mend(model).released:  # A living release does not stop a rollback; it finds PROD changed and ends.
         emit(MODEL_RELEASED, model, version=completed.version, digest=completed.digest)

@@ -24,7 +24,7 @@ class ModelContext:
     @cached_property
     def store(self) -> Store:
         """The object store."""
-        return open_store(self.settings.store_uri)
+        return open_store(self.settings.store_uri, self.settings)
 
     @cached_property
     def ledger(self) -> Ledger:

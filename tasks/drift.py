@@ -1,193 +1,157 @@
-"""Tasks of the drift check: closed windows of production, each judged exactly once."""
+"""Tasks of the drift check: each window of production gets one standing verdict."""
 
-import io
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from mlops.adapters import bundles, evidently_report
-from mlops.adapters.ledger import Entry
-from mlops.adapters.prediction_log import read_feedback, read_predictions
+from mlops.adapters import bundles
 from mlops.core import verdict as verdicts
+from mlops.core import windows
 from mlops.core.drift import Reference
-from mlops.core.labels import with_labels
 from mlops.core.verdict import Verdict
+from mlops.core.windows import Window
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
+from tasks.windows import answered_rows, judged_windows, now_or, probabilities, unjudged_since, window_rows
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-EPOCH = datetime(1970, 1, 5, tzinfo=UTC)
-"""Windows are counted from a Monday unless the spec names another start."""
 
+class Given(NamedTuple):
+    """A verdict, and whether it stands; one that does not is given again by a later check."""
 
-class Window(msgspec.Struct, frozen=True):
-    """A slice of time, first moment in, last one out; ``name`` is its subject in the ledger."""
-
-    name: str
-    start: datetime
-    end: datetime
+    verdict: Verdict
+    stands: bool
 
 
 @network_task("find closed windows", timeout=300)
 def closed_windows(model: str, until: datetime | None) -> list[Window]:
-    """The windows that hold predictions, are over by ``until`` (now unless given) and have no verdict."""
+    """The windows that hold predictions, are over by ``until`` (now unless given) and have no standing verdict."""
     context = open_model(model)
-    rows = _window_rows(context)
-    if rows.empty:
-        return []
-    policy = context.spec.drift
-    start, length = policy.start or EPOCH, timedelta(days=policy.window_days)
-    numbers = ((rows[_clock(context)] - start) // length).unique()
-    found = (_window(start + int(number) * length, length) for number in sorted(numbers))
-    limit = until or datetime.now(UTC)
-    return [each for each in found if each.end <= limit and context.ledger.find("verdict", each.name) is None]
+    policy, moment = context.spec.drift, now_or(until)
+    rows = answered_rows(context, unjudged_since(context))
+    if policy.window_rows:
+        found = _close_by_count(context, rows, policy.window_rows)
+    else:
+        found = windows.by_time(rows, context.spec.data, policy, moment)
+    return [window for window in found if context.ledger.find("verdict", window.name) is None]
 
 
 @network_task("judge {window.name}", timeout=300)
-def judge_window(model: str, window: Window) -> Verdict:
-    """Give a window its verdict and write it to the ledger; a window that has one keeps it.
+def judge_window(model: str, window: Window, until: datetime | None, waiting: bool) -> Given:
+    """Give a window its verdict, with the small windows just before it; one that stands already is kept.
 
-    The window is judged against the reference of the version that answered most of it.
+    It is judged against the reference of the version that answered most of it. A verdict stands when
+    the ledger holds it as ``verdict``; until then its first form is kept there as ``provisional``.
+
+    Args:
+        model: the name of a spec.
+        window: one that is closed.
+        until: the moment to judge its labels' age by; now unless given.
+        waiting: an earlier window still waits for labels, so this one's verdict, which counts it, cannot
+            stand yet; broken data are told at once all the same.
     """
     context = open_model(model)
-    rows = _rows_of(context, window)
+    if entry := context.ledger.find("verdict", window.name):
+        return Given(msgspec.convert(entry.numbers["verdict"], Verdict), True)
+    before = [judged for judged in judged_windows(context) if judged.window.start < window.start]
+    pool = windows.small_before([(judged.window, judged.verdict) for judged in before])
+    rows = window_rows(context, *pool, window)
     version = str(rows["_version"].mode().iloc[0])
-    rows = rows[rows["_version"] == version]
+    rows = rows[rows["_version"] == version].reset_index(drop=True)
     digest = str(rows["_digest"].iloc[0])
+    age_days = (now_or(until) - window.end) / timedelta(days=1)
     verdict = verdicts.judge(
         _reference(context, digest),
         rows,
-        _probabilities(rows),
+        probabilities(rows),
         rows[context.spec.data.target.name],
         context.spec.data,
         context.spec.drift,
         version,
-        history=_history(context, window),
+        history=[judged.verdict for judged in before],
+        age_days=age_days,
     )
+    stands = windows.is_final(verdict, age_days, context.spec.drift) and not waiting
     entry, _ = context.ledger.record(
-        "verdict",
+        "verdict" if stands or verdict.verdict == "data_incident" else "provisional",
         window.name,
         verdict.verdict,
         reasons=verdict.reasons,
         numbers={
             "verdict": msgspec.to_builtins(verdict),
-            "start": window.start.isoformat(),
-            "end": window.end.isoformat(),
+            "window": msgspec.to_builtins(window),
+            "first": rows[windows.clock(context.spec.data)].min().isoformat(),
+            "requested": rows["_time"].min().isoformat(),
+            "pooled": [each.name for each in pool],
             "digest": digest,
         },
         flow_run=current_flow_run(),
     )
-    return _verdict(entry)
+    if entry.kind == "provisional":
+        return Given(verdict, False)  # the newest look; the entry is the first one
+    return Given(msgspec.convert(entry.numbers["verdict"], Verdict), True)
 
 
 @task(name="publish verdict", task_run_name="publish verdict {window.name}", cache_policy=NO_CACHE)
-def publish_verdict(model: str, window: Window, verdict: Verdict) -> None:
+def publish_verdict(model: str, window: Window, verdict: Verdict, stands: bool) -> None:
     """Show the verdict as a page that needs no statistics to read."""
+    note = "" if stands else " (provisional: its labels are still coming)"
     create_markdown_artifact(
         key=f"{model}-verdict",
-        description=f"{window.name}: {verdict.verdict}",
-        markdown=verdicts.markdown(verdict, f"{model}, window {window.name}"),
+        description=f"{window.name}: {verdict.verdict}{note}",
+        markdown=verdicts.markdown(verdict, f"{model}, window {window.name}{note}"),
     )
 
 
-@network_task("report {window.name}", timeout=300)
-def report_window(model: str, window: Window, verdict: Verdict) -> str:
-    """Write Evidently's report on a window to the store and link it; return its key."""
+@network_task("publish windows", timeout=300)
+def publish_windows(model: str, most: int = 50) -> None:
+    """Show the newest windows as a table: verdict, late rows, and what came of alarms."""
     context = open_model(model)
-    rows = _rows_of(context, window)
-    rows = rows[rows["_version"] == verdict.version]
-    digest = str(rows["_digest"].iloc[0])
-    data = bundles.load(context.store, model, digest, "reference.parquet")["reference.parquet"]
-    report = evidently_report.render(
-        *_comparable(context, _parquet(data), rows), context.spec.data, _labelled(context, rows)
+    history = judged_windows(context)[-most:]
+    if not history:
+        return
+    rows = answered_rows(context, unjudged_since(context))
+    outcomes = {entry.subject: entry for entry in context.ledger.entries("outcome")}
+    table = []
+    for judged in history:
+        found = windows.inside(rows, judged.window, context.spec.data) if len(rows) else rows
+        answered = int((found["_version"] == judged.verdict.version).sum()) if len(found) else 0
+        outcome = outcomes.get(judged.window.name)
+        late = max(0, answered - judged.verdict.rows) if not judged.entry.numbers["pooled"] else 0
+        table.append(
+            {
+                "window": judged.window.name,
+                "version": judged.verdict.version,
+                "rows": judged.verdict.rows,
+                "came late": late,
+                "verdict": judged.verdict.verdict.replace("_", " "),
+                "alarm was": {True: "true", False: "false"}.get(outcome.numbers["alarm_true"], "") if outcome else "",
+                "retraining": "" if outcome is None else outcome.decision,
+            }
+        )
+    create_table_artifact(
+        key=f"{model}-windows", description=f"The last {len(table)} windows of {model}.", table=table[::-1]
     )
-    key = f"{model}/reports/drift/{window.name}.html"
-    context.store.put(key, report.html)
-    create_link_artifact(
-        key=f"{model}-evidently",
-        link=f"{context.settings.reports_url}/{key}",
-        link_text=f"Evidently report of {window.name}",
-        description=_summary(report.summary),
-    )
-    return key
 
 
-def _window(start: datetime, length: timedelta) -> Window:
-    return Window(f"prod-{start:%Y-%m-%dT%H%M}", start, start + length)
-
-
-def _clock(context: ModelContext) -> str:
-    """The column that tells a row's time: the event's, else the request's."""
-    return context.spec.data.time or "_time"
-
-
-def _window_rows(context: ModelContext) -> "pd.DataFrame":
-    """Answered PROD predictions with their labels, as far back as an unjudged window can reach."""
-    store, model = context.store, context.spec.name
-    judged = context.ledger.entries("verdict")
-    margin = timedelta(days=context.spec.drift.window_days + 1)
-    since = (judged[-1].time - margin).date() if judged else None
-    predictions = read_predictions(store, model, "prod", since, schema=context.spec.data).to_pandas()
-    feedback = read_feedback(store, model, since).to_pandas()
-    return with_labels(predictions, feedback, context.spec.data)
-
-
-def _rows_of(context: ModelContext, window: Window) -> "pd.DataFrame":
-    rows = _window_rows(context)
-    times = rows[_clock(context)]
-    return rows[(times >= window.start) & (times < window.end)].reset_index(drop=True)
-
-
-def _history(context: ModelContext, window: Window) -> list[Verdict]:
-    """The verdicts on earlier windows, oldest first."""
-    entries = sorted(context.ledger.entries("verdict"), key=lambda entry: entry.numbers["start"])
-    return [_verdict(entry) for entry in entries if entry.numbers["start"] < window.start.isoformat()]
-
-
-def _verdict(entry: Entry) -> Verdict:
-    return msgspec.convert(entry.numbers["verdict"], Verdict)
+def _close_by_count(context: ModelContext, rows: "pd.DataFrame", size: int) -> list[Window]:
+    """Close what is full: each window's bounds are recorded once, whoever comes first; return all recorded ones."""
+    entries = context.ledger.entries("window")
+    closed = sorted((msgspec.convert(e.numbers, Window) for e in entries), key=lambda each: each.name)
+    while window := windows.by_count(rows, size, closed[-1] if closed else None, len(closed) + 1):
+        entry, _ = context.ledger.record(
+            "window", window.name, "closed", numbers=msgspec.to_builtins(window), flow_run=current_flow_run()
+        )
+        closed.append(msgspec.convert(entry.numbers, Window))
+    return closed
 
 
 def _reference(context: ModelContext, digest: str) -> Reference:
     data = bundles.load(context.store, context.spec.name, digest, "profile.json")["profile.json"]
     return msgspec.json.decode(data, type=Reference)
-
-
-def _probabilities(rows: "pd.DataFrame") -> "np.ndarray":
-    import numpy as np
-
-    return np.array(rows["_probabilities"].to_list(), dtype=float)
-
-
-def _parquet(data: bytes) -> "pd.DataFrame":
-    import pandas as pd
-
-    return pd.read_parquet(io.BytesIO(data))
-
-
-def _labelled(context: ModelContext, rows: "pd.DataFrame") -> bool:
-    return bool(rows[context.spec.data.target.name].notna().any())
-
-
-def _comparable(
-    context: ModelContext, reference: "pd.DataFrame", rows: "pd.DataFrame"
-) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Reference and window with the same columns; with labels, only the rows that have one."""
-    target = context.spec.data.target.name
-    names = [column.name for column in context.spec.data.columns] + ["prediction"]
-    current = rows.rename(columns={"_predicted": "prediction"})
-    if _labelled(context, rows):
-        names.append(target)
-        current = current[current[target].notna()]
-    return reference[names], current[names]
-
-
-def _summary(summary: dict[str, object]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in summary.items())

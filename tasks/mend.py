@@ -12,7 +12,7 @@ from mlops.core.serving import Served, champion_before
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
 from tasks.release import align_aliases, ask_service, overtaken
-from tasks.runs import Run, describe_run
+from tasks.runs import Run, find_writer
 
 
 class Mended(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ def mend(model: str) -> Mended:
     context = open_model(model)
     found, mended = read_state(context.store, model, "prod"), Mended()
     if found and found.state.release != current_flow_run():
-        writer = describe_run(found.state.release)
+        writer = find_writer(context.store, model, found.state.release)
         trial = found.state.canary or found.state.shadow
         if trial and writer.alive:
             return Mended(holder=f"{writer}, holds prod with version {trial.version}; wait for it or cancel it")
@@ -79,7 +79,7 @@ def _tell_of_uat(context: ModelContext) -> None:
     found = read_state(context.store, context.spec.name, "uat")
     if found is None or found.state.release == current_flow_run() or _told(context, found):
         return
-    writer = describe_run(found.state.release)
+    writer = find_writer(context.store, context.spec.name, found.state.release)
     if not writer.alive:
         _record(context, found.state.champion, writer, "refused", f"{writer}, ended before prod was changed")
 

@@ -11,6 +11,7 @@ from prefect.tasks import exponential_backoff
 
 from mlops.adapters.bundles import BundleError
 from mlops.adapters.registry import RegistryError
+from mlops.adapters.services import ReplacementFailed
 from mlops.adapters.snapshots import SnapshotError
 from mlops.adapters.store import Conflict
 
@@ -22,7 +23,10 @@ class Refused(Exception):
     """A step ended for a reason that another try cannot change; the message says which."""
 
 
-PERMANENT = (Refused, BundleError, RegistryError, SnapshotError, Conflict, ValueError, TypeError, msgspec.MsgspecError)
+PERMANENT = (
+    Refused, ReplacementFailed, BundleError, RegistryError, SnapshotError, Conflict, ValueError, TypeError,
+    msgspec.MsgspecError,
+)  # fmt: skip
 
 
 def network_task(

@@ -11,8 +11,8 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from mlops.adapters import bundles
 from mlops.adapters.registry import CHALLENGER, CHAMPION, Version
-from mlops.adapters.scoring_client import read_key
-from mlops.adapters.services import key_file
+from mlops.adapters.services import ReplacementFailed, Service
+from mlops.adapters.services.keys import key_of
 from mlops.adapters.serving import Found, NotServed, read_state, wait_until_served, write_state
 from mlops.adapters.smoke import smoke_test
 from mlops.adapters.store import Conflict
@@ -42,17 +42,18 @@ def serving_state(model: str, environment: Environment) -> Found | None:
     return read_state(open_model(model).store, model, environment)
 
 
-@network_task("serve in {environment}", timeout=180, resumable=True)
+@network_task("serve in {environment}", timeout=300, resumable=True)
 def serve(model: str, environment: Environment, version: Version, before: Found | None) -> int:
     """Let a version answer in an environment and wait until its service does; return the generation.
 
     Raises:
         Refused: another release changed the environment meanwhile (nothing is written), or the
-            service cannot serve the version (the earlier state is put back).
+            service cannot serve the version (the earlier state is put back), or its new image does not
+            start (the service from before is put back).
     """
     context = open_model(model)
     run = current_flow_run()
-    service = context.services.ensure(model, environment)
+    service = ensure_service(context, environment)
     current = read_state(context.store, model, environment)
     if current and current.state.release == run and current.state.champion.digest == version.digest:
         written = current  # An earlier try of this task wrote it and died before it could say so.
@@ -83,7 +84,11 @@ def put_back(model: str, environment: Environment, before: Found | None) -> None
 
 @network_task("smoke test {environment}", timeout=120, resumable=True)
 def smoke_test_service(model: str, environment: Environment, version: Version) -> list[smoke.Check]:
-    """Ask the running service what its users will ask; publish the results as JUnit XML and a table."""
+    """Ask the running service what its users will ask; publish the results as JUnit XML and a table.
+
+    Raises:
+        Refused: it failed because another run has changed the environment meanwhile.
+    """
     context = open_model(model)
     checks = ask_service(context, environment, version.digest)
     service = context.services.describe(model, environment)
@@ -99,6 +104,9 @@ def smoke_test_service(model: str, environment: Environment, version: Version) -
         link=f"{context.settings.reports_url}/{report}",
         link_text=f"JUnit XML of the {environment} smoke test",
     )
+    current = read_state(context.store, model, environment)
+    if not all(check.passed for check in checks) and (current and current.state.release) != current_flow_run():
+        raise overtaken(context, environment)
     return checks
 
 
@@ -163,11 +171,24 @@ def check_approval(model: str, version: Version, noted: Version | None, before: 
         raise Refused(f"the newest validation of version {version.version} no longer accepts it")
 
 
+def ensure_service(context: ModelContext, environment: Environment) -> Service:
+    """The running service of an environment.
+
+    Raises:
+        Refused: its new image or settings do not start. The service from before is back; to try again would interrupt
+            it again.
+    """
+    try:
+        return context.services.ensure(context.spec.name, environment)
+    except ReplacementFailed as error:
+        raise Refused(str(error)) from error
+
+
 def ask_service(context: ModelContext, environment: Environment, digest: str) -> list[smoke.Check]:
     """Smoke test the service of an environment, which must answer with one bundle."""
     model = context.spec.name
     data = bundles.load(context.store, model, digest, "model.json")["model.json"]
-    key = read_key(key_file(context.settings, model, environment))
+    key = key_of(context.settings, model, environment)
     described = msgspec.json.decode(data, type=ServedModel)
     url = context.services.describe(model, environment).url
     return smoke_test(url, key, context.spec, described, digest)
@@ -176,13 +197,16 @@ def ask_service(context: ModelContext, environment: Environment, digest: str) ->
 def restore(context: ModelContext, environment: Environment, before: Found | None, written: Found) -> None:
     """Replace what a release wrote by the champion from before, and wait until it answers.
 
+    Where nothing answered before, the service is removed: it would go on with what it has.
+
     Raises:
         Conflict: the environment was changed meanwhile.
         NotServed: the service does not follow; the state is put back all the same.
     """
     model = context.spec.name
-    if before is None:  # Nothing served here before: let nothing serve again.
+    if before is None:
         context.store.delete(state_key(model, environment))
+        context.services.remove(model, environment)
         return
     restored = write_state(context.store, model, environment, before.state.champion, before.state.release, written)
     wait_until_served(context.services.describe(model, environment).url, restored.state.generation)

@@ -18,7 +18,7 @@ from mlops.core.comparison import compare_answers
 from mlops.core.serving import Served, state_key
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
-from tasks.release import overtaken, restore
+from tasks.release import ensure_service, overtaken, restore
 
 POLL_SECONDS = 0.5
 UNREACHABLE_SECONDS = 10.0
@@ -33,22 +33,26 @@ def run_shadow(model: str, version: Version, before: Found) -> StepVerdict:
     """Let the challenger be asked beside the champion, judge it, and report the most different requests.
 
     Returns:
-        ``go`` or ``roll_back``; the numbers say when it began (``first_answer``, Unix seconds).
+        ``go``, or ``roll_back`` once the champion is alone again; the numbers say how long the trial took
+        (``seconds_to_rollback``).
 
     Raises:
         Refused: PROD is no longer this release's, or cannot load the version.
     """
     context = open_model(model)
     release = context.spec.release
-    answers, baseline, began = LoggedAnswers(context.store, model, "prod"), _read(context), time.time()
-    served = Served(version.digest, version.version)
+    answers, baseline = LoggedAnswers(context.store, model, "prod", keep_rows=True), _read(context)
+    served, began = Served(version.digest, version.version), time.monotonic()
     written = _advance(context, before, shadow=served, canary=None, share=0.0)
     champion = before.state.champion.version
     judge = partial(judge_shadow, release=release, champion=champion, shadow=version.version)
     verdict = _watch(context, written, baseline, judge, 0.0, release.shadow.seconds)
+    if verdict.decision == "roll_back":
+        verdict = _go_back(context, before, written, verdict, began)
+    else:
+        verdict = replace(verdict, decision="go")
     _report(context, answers, written, verdict)
-    decision = "roll_back" if verdict.decision == "roll_back" else "go"
-    return replace(verdict, decision=decision, numbers=verdict.numbers | {"first_answer": began})
+    return verdict
 
 
 @network_task("canary {share}", timeout=None, resumable=True)
@@ -56,7 +60,8 @@ def run_canary(model: str, version: Version, before: Found, share: float) -> Ste
     """Let the challenger answer a share of the requests and judge it against the champion until the step is over.
 
     Returns:
-        ``go`` or ``roll_back``; the numbers say when it began to answer (``first_answer``, Unix seconds).
+        ``go``, or ``roll_back`` once the champion answers everything again; the numbers say how long after the
+        canary's first answer that was, at most (``seconds_to_rollback``).
 
     Raises:
         Refused: PROD is no longer this release's, or cannot load the version.
@@ -64,7 +69,7 @@ def run_canary(model: str, version: Version, before: Found, share: float) -> Ste
     context = open_model(model)
     release = context.spec.release
     served = Served(version.digest, version.version)
-    answers, baseline, began = LoggedAnswers(context.store, model, "prod"), _read(context), time.time()
+    answers, baseline, began = LoggedAnswers(context.store, model, "prod"), _read(context), time.monotonic()
     shadow = served if release.shadow.seconds else None  # Beside the canary: the same requests, compared one by one.
     written = _advance(context, before, shadow=shadow, canary=served, share=share)
 
@@ -77,7 +82,9 @@ def run_canary(model: str, version: Version, before: Found, share: float) -> Ste
     verdict = _watch(context, written, baseline, judge, release.canary.min_seconds, release.canary.max_seconds)
     if verdict.decision == "wait":
         verdict = judge_quiet(verdict, release.canary)
-    return replace(verdict, numbers=verdict.numbers | {"share": share, "first_answer": began})
+    if verdict.decision == "roll_back":
+        verdict = _go_back(context, before, written, verdict, began)
+    return replace(verdict, numbers=verdict.numbers | {"share": share})
 
 
 def _advance(
@@ -90,7 +97,7 @@ def _advance(
             version (the champion is put back).
     """
     model, run = context.spec.name, current_flow_run()
-    service = context.services.ensure(model, "prod")
+    service = ensure_service(context, "prod")
     current = read_state(context.store, model, "prod")
     mine = current if current and current.state.release == run else None
     written = mine if mine and (mine.state.shadow, mine.state.canary, mine.state.canary_share) == (
@@ -144,8 +151,30 @@ def _watch(
                 return verdict
 
 
+def _go_back(context: ModelContext, before: Found, written: Found, verdict: StepVerdict, began: float) -> StepVerdict:
+    """Let the champion answer everything again, at once: whatever came first would be time for more bad answers.
+
+    Args:
+        context: the model.
+        before: the state to go back to.
+        written: the state to replace.
+        verdict: why.
+        began: when the version was let in (``time.monotonic``).
+
+    Raises:
+        Refused: another run changed PROD meanwhile.
+    """
+    try:
+        restore(context, "prod", before, written)
+    except Conflict:
+        raise overtaken(context, "prod") from None
+    except NotServed as error:  # The state is put back all the same.
+        return replace(verdict, reasons=(*verdict.reasons, str(error)))
+    return replace(verdict, numbers=verdict.numbers | {"seconds_to_rollback": round(time.monotonic() - began, 1)})
+
+
 def _read(context: ModelContext) -> Reading:
-    with ScoringClient(context.services.ensure(context.spec.name, "prod").url, timeout=5.0) as client:
+    with ScoringClient(ensure_service(context, "prod").url, timeout=5.0) as client:
         return parse(client.metrics())
 
 

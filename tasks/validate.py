@@ -3,6 +3,7 @@
 import io
 import socket
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from mlops.core.promotion import Decision, decide
 from mlops.core.serving import Served, ServingState, state_key
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
+from tasks.train import contest_of
+from tasks.windows import bundle_lineage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +47,8 @@ def compare(model: str, challenger: Version) -> Decision:
     """Put a challenger through the spec's gates on the holdout rows of its snapshot."""
     context = open_model(model)
     spec = context.spec
-    frame = context.snapshots.load(challenger.snapshot, spec.data, spec.training.window_days)
-    _, holdout = training.split(frame, spec)
+    onset = bundle_lineage(context, challenger.digest).onset
+    holdout = _holdout(context, challenger, onset)
     champion = _champion(context, challenger)
     decision = decide(
         spec,
@@ -53,6 +56,8 @@ def compare(model: str, challenger: Version) -> Decision:
         challenger=_trained(context, challenger.digest, holdout),
         champion=None if champion is None else _trained(context, champion.digest, holdout),
         served=_served(context, challenger.digest, holdout),
+        holdout=holdout,
+        newer=bool(onset),
     )
     against = f"champion version {champion.version}" if champion else "no champion yet"
     create_table_artifact(
@@ -75,6 +80,7 @@ def validate_infrastructure(model: str, challenger: Version) -> tuple[bool, str]
         root = Path(folder).resolve()
         settings = msgspec.structs.replace(
             context.settings,
+            profile="local",  # The service's code beside this flow, whatever the profile; no container for a question.
             state_dir=root,
             secrets_dir=None,
             store=(root / "store").as_uri(),
@@ -129,6 +135,11 @@ def _champion(context: ModelContext, challenger: Version) -> Served | None:
     if found is None or found.state.champion.digest == challenger.digest:
         return None
     return found.state.champion
+
+
+def _holdout(context: ModelContext, challenger: Version, onset: str) -> "pd.DataFrame":
+    """The rows of its snapshot that the challenger, and its rivals in training, did not see."""
+    return contest_of(context, challenger.snapshot, datetime.fromisoformat(onset) if onset else None).holdout
 
 
 def _trained(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":

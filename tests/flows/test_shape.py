@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 DECLARED: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))
 DEPLOYMENTS: list[dict[str, Any]] = DECLARED["deployments"]
 EVENTS = {value for name, value in vars(events).items() if name.isupper()}
+
+OF_NO_MODEL = ("reaper",)
+"""Flows that look after the installation and not after a model."""
 
 
 def by_name(deployment: dict[str, Any]) -> str:
@@ -37,23 +41,51 @@ def test_entry_points_are_flows_that_take_the_declared_parameters(deployment: di
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=by_name)
 def test_schedules_name_a_model_each(deployment: dict[str, Any]) -> None:
     models = spec.names(ROOT / "deployments" / "models")
+    if deployment["name"] in OF_NO_MODEL:
+        return
     for schedule in deployment.get("schedules", []):
         assert schedule["parameters"]["model"] in models
         assert schedule["slug"] == schedule["parameters"]["model"]
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=by_name)
-def test_pools_have_a_template_in_the_local_profile(deployment: dict[str, Any]) -> None:
-    pool = deployment["work_pool"]["name"]
-    assert (ROOT / "infra" / "work_pools" / "local" / f"{pool}.json").is_file()
+@pytest.mark.parametrize("pools", ["local", "azure", "azure-aks"])
+def test_each_profile_has_the_declared_pools(pools: str) -> None:
+    declared = {deployment["work_pool"]["name"] for deployment in DEPLOYMENTS}
+    assert {file.stem for file in (ROOT / "infra" / "work_pools" / pools).glob("*.json")} == declared
+
+
+def test_prefect_yaml_is_the_same_for_every_profile() -> None:
+    """It names pools by role, and two variables: where the checkout is, and what was deployed."""
+    text = (ROOT / "prefect.yaml").read_text("utf-8")
+    assert set(re.findall(r"\{\{ *\$(\w+) *\}\}", text)) == {"MLOPS_HOME", "MLOPS_DEPLOYMENT"}
+    assert all(set(deployment["work_pool"]) == {"name"} for deployment in DEPLOYMENTS)
+
+
+def test_the_profile_is_asked_for_where_pools_and_services_are_chosen_and_nowhere_else() -> None:
+    asking = {
+        str(file.relative_to(ROOT))
+        for folder in ("mlops", "tasks", "flows", "deployments")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr == "profile" and isinstance(node.ctx, ast.Load))
+        or (isinstance(node, ast.Constant) and node.value in ("profile", "MLOPS_PROFILE"))
+    }
+    # Settings name it in an error; apply, in the digest of what is deployed.
+    telling = {"mlops/settings.py", "deployments/apply.py"}
+    assert asking - telling == {"deployments/pools.py", "mlops/adapters/services/__init__.py"}
 
 
 def test_triggers_expect_events_that_the_flows_emit() -> None:
     expected = {event for each in DEPLOYMENTS for trigger in each.get("triggers", []) for event in trigger["expect"]}
-    assert expected == {events.DRIFT_DETECTED, events.CHALLENGER_READY}
+    assert expected == {events.DRIFT_DETECTED, events.RETRAINING_DUE, events.CHALLENGER_READY}
     source = "".join(file.read_text("utf-8") for file in (ROOT / "flows").glob("*.py"))
     names = {name for name, value in vars(events).items() if name.isupper() and value in expected}
     assert all(f"emit({name}, " in source for name in names)
+
+
+def test_each_event_that_asks_for_a_retraining_starts_it() -> None:
+    (trigger,) = next(each["triggers"] for each in DEPLOYMENTS if each["name"] == "retraining")
+    assert trigger["expect"] == [events.DRIFT_DETECTED, events.RETRAINING_DUE]
 
 
 def test_no_code_starts_the_retraining() -> None:
@@ -69,7 +101,8 @@ def test_no_code_starts_the_retraining() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ingestion", "training", "validation", "release", "rollback", "drift_check", "retraining"]
+    "module",
+    ["ingestion", "training", "validation", "release", "rollback", "drift_check", "retraining", "watchdog", "replay"],
 )
 def test_each_flow_has_a_command_line(module: str) -> None:
     done = subprocess.run(

@@ -29,8 +29,8 @@ def ingest() -> str | None:
     return publish_snapshot.fn("iris", curated)[0]
 
 
-def log_predictions(context: ModelContext, *ids: str) -> None:
-    now = datetime.now(UTC)
+def log_predictions(context: ModelContext, *ids: str, days_ago: int = 0) -> None:
+    now = datetime.now(UTC) - timedelta(days=days_ago)
     rows = [
         {"_request_id": each, "_time": now, "_environment": "prod", "_generation": 1, "_version": "1", "_digest": "d",
          "_role": "champion", "_predicted": "1", "_probabilities": [0.0, 1.0, 0.0],
@@ -123,6 +123,16 @@ def test_labels_are_joined_once_their_predictions_are_logged(iris: ModelContext)
     assert sorted(rows["Species"]) == ["0", "1", "2"]
     assert np.allclose(rows["PetalWidthCm"], 1.5)
     assert ingest() == second
+
+
+def test_labels_that_come_days_later_are_joined(iris: ModelContext) -> None:
+    log_predictions(iris, "old", days_ago=40)
+    log_predictions(iris, "new")
+    assert ingest() is None
+    send_labels(iris, old="2")
+    snapshot = ingest()
+    assert snapshot is not None
+    assert iris.snapshots.load(snapshot, iris.spec.data)["Species"].tolist() == ["2"]
 
 
 def test_labels_without_a_prediction_end_in_quarantine(iris: ModelContext) -> None:

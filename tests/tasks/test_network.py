@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prefect.states import Failed
 
+from mlops.adapters.services import ReplacementFailed
 from mlops.adapters.store import Conflict
 from tasks.network import Refused, _transient, network_task
 
@@ -30,6 +31,8 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
     assert _transient(probe, None, failed(error))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("error", [Refused("no"), ValueError("bad"), Conflict("changed")])
+@pytest.mark.parametrize(
+    "error", [Refused("no"), ReplacementFailed("put back"), ValueError("bad"), Conflict("changed")]
+)
 def test_what_cannot_pass_is_not(error: Exception) -> None:
     assert not _transient(probe, None, failed(error))  # type: ignore[arg-type]

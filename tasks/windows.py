@@ -1,0 +1,216 @@
+"""What the tasks of the loop read: windows, their rows, their standing verdicts, and the alarms among them."""
+
+import io
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlops.adapters import bundles
+from mlops.adapters.ledger import Entry
+from mlops.adapters.prediction_log import read_feedback, read_predictions
+from mlops.core import rivals, windows
+from mlops.core.bundle import LINEAGE, Lineage
+from mlops.core.labels import with_labels
+from mlops.core.verdict import Verdict
+from mlops.core.windows import Window
+from tasks.context import ModelContext
+from tasks.network import Refused
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A window with its standing verdict."""
+
+    window: Window
+    verdict: Verdict
+    entry: Entry
+
+    @property
+    def first(self) -> datetime:
+        """The time of its first row, by the model's clock."""
+        return datetime.fromisoformat(self.entry.numbers["first"])
+
+    @property
+    def requested(self) -> datetime:
+        """When the first of its rows was asked for."""
+        return datetime.fromisoformat(self.entry.numbers["requested"])
+
+    @property
+    def digest(self) -> str:
+        """The bundle that answered it."""
+        return str(self.entry.numbers["digest"])
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A retrain verdict, and where the loss that it is about began."""
+
+    judged: Judged
+    onset: Judged
+
+    @property
+    def name(self) -> str:
+        """The alarming window."""
+        return self.judged.window.name
+
+    @property
+    def refresh(self) -> bool:
+        """Whether nothing alarmed, and a fresh model was tried all the same."""
+        return self.judged.verdict.verdict != "retrain"
+
+    @property
+    def moment(self) -> datetime:
+        """The time of the first row since the onset, by the model's clock."""
+        return self.onset.first
+
+
+def judged_windows(context: ModelContext) -> list[Judged]:
+    """The windows with a standing verdict, oldest first."""
+    found = [
+        Judged(
+            msgspec.convert(entry.numbers["window"], Window),
+            msgspec.convert(entry.numbers["verdict"], Verdict),
+            entry,
+        )
+        for entry in context.ledger.entries("verdict")
+    ]
+    return sorted(found, key=lambda judged: (judged.window.start, judged.window.last))
+
+
+def find_alarm(context: ModelContext, name: str) -> Alarm:
+    """Look an alarm up by its window; a refresh is one whose onset is the first window since the last training.
+
+    Raises:
+        Refused: the ledger knows no such verdict, or it is not ``retrain`` and asks for no refresh.
+    """
+    history = judged_windows(context)
+    at = next((at for at, judged in enumerate(history) if judged.window.name == name), None)
+    refresh = context.ledger.find("refresh", name)
+    if at is not None and refresh is not None and refresh.decision == "due":
+        onset_name = refresh.numbers["onset"]
+        return Alarm(history[at], next(judged for judged in history if judged.window.name == onset_name))
+    if at is None or history[at].verdict.verdict != "retrain":
+        found = "no verdict" if at is None else f"the verdict {history[at].verdict.verdict}"
+        model = context.spec.name
+        raise Refused(f"alarm {name!r}: the ledger of {model} holds {found} under this name, so nothing is retrained")
+    same = [judged for judged in history[: at + 1] if judged.verdict.version == history[at].verdict.version]
+    onset = rivals.beginning([judged.verdict for judged in same], context.spec.drift.of)
+    return Alarm(history[at], same[onset])
+
+
+def asked(context: ModelContext) -> list[Alarm]:
+    """Everything that asked for a retraining, alarms and refreshes, oldest first."""
+    due = {entry.subject for entry in context.ledger.entries("refresh") if entry.decision == "due"}
+    history = judged_windows(context)
+    names = [each.window.name for each in history if each.verdict.verdict == "retrain" or each.window.name in due]
+    return [find_alarm(context, name) for name in names]
+
+
+def newest_alarm(context: ModelContext) -> Alarm | None:
+    """The last alarm; those before it are superseded."""
+    found = [each for each in judged_windows(context) if each.verdict.verdict == "retrain"]
+    return find_alarm(context, found[-1].window.name) if found else None
+
+
+def answers(context: ModelContext, alarm: str) -> list[Entry]:
+    """What the retrainings for an alarm came to, the first one and its follow-ups, oldest first."""
+    return [entry for entry in context.ledger.entries("retraining") if entry.numbers.get("alarm") == alarm]
+
+
+def due_windows(context: ModelContext, alarm: Alarm) -> list[Entry]:
+    """The windows at which an alarm's follow-up was due, oldest first."""
+    entries = context.ledger.entries("follow_up")
+    return [entry for entry in entries if entry.decision == "due" and entry.numbers["alarm"] == alarm.name]
+
+
+def unjudged_since(context: ModelContext) -> date | None:
+    """The date (UTC) since which the log may hold rows of windows without a standing verdict; none: all of it.
+
+    The log is by date of request. Predictions made longer before their event than a window lasts are missed.
+    """
+    history = judged_windows(context)
+    while history and history[-1].verdict.waits_for == "rows":
+        history.pop()  # its rows are judged again with the next window's
+    if not history:
+        return None
+    return (history[-1].requested - timedelta(days=context.spec.drift.window_days + 1)).date()
+
+
+def answered_rows(context: ModelContext, since: date | None) -> "pd.DataFrame":
+    """Answered PROD predictions since a date, with their labels."""
+    store, model = context.store, context.spec.name
+    predictions = read_predictions(store, model, "prod", since, schema=context.spec.data).to_pandas()
+    return with_labels(predictions, read_feedback(store, model, since).to_pandas(), context.spec.data)
+
+
+def judged_rows(context: ModelContext, chosen: list[Judged]) -> "pd.DataFrame":
+    """The rows of judged windows that the judged versions answered, those that have come late included."""
+    import pandas as pd
+
+    since = min((judged.requested for judged in chosen), default=None)
+    rows = answered_rows(context, (since - timedelta(days=1)).date() if since else None)
+    parts = [windows.inside(rows, judged.window, context.spec.data) for judged in chosen]
+    versions = [judged.verdict.version for judged in chosen]
+    own = [part[part["_version"] == version] for part, version in zip(parts, versions, strict=True)]
+    return pd.concat([rows.head(0), *own], ignore_index=True)
+
+
+def window_rows(context: ModelContext, *chosen: Window) -> "pd.DataFrame":
+    """The rows of windows that belong together, those that have come late included."""
+    import pandas as pd
+
+    rows = answered_rows(context, unjudged_since(context))
+    return pd.concat([windows.inside(rows, window, context.spec.data) for window in chosen], ignore_index=True)
+
+
+def probabilities(rows: "pd.DataFrame") -> "np.ndarray":
+    """The logged answers [rows, classes]."""
+    import numpy as np
+
+    return np.array(rows["_probabilities"].to_list(), dtype=float)
+
+
+def bundle_frame(context: ModelContext, digest: str, name: str) -> "pd.DataFrame":
+    """Read a Parquet file of a bundle."""
+    import pandas as pd
+
+    return pd.read_parquet(io.BytesIO(bundles.load(context.store, context.spec.name, digest, name)[name]))
+
+
+def bundle_lineage(context: ModelContext, digest: str) -> Lineage:
+    """Read which rows a bundle was trained on; one that does not say was trained on the sliding window."""
+    model = context.spec.name
+    if LINEAGE not in bundles.manifest(context.store, model, digest).files:
+        return Lineage(rival=rivals.SLIDING)
+    return msgspec.json.decode(bundles.load(context.store, model, digest, LINEAGE)[LINEAGE], type=Lineage)
+
+
+def served_answers(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":
+    """Probabilities that a bundle's served form gives [rows, classes]; its file is checked against the digest."""
+    from mlops.core import training
+
+    model, schema = context.spec.name, context.spec.data
+    if "model.onnx" in bundles.manifest(context.store, model, digest).files:
+        data = bundles.load(context.store, model, digest, "model.onnx")["model.onnx"]
+        return training.onnx_probabilities(data, rows, schema)
+    import joblib
+
+    data = bundles.load(context.store, model, digest, "model.joblib")["model.joblib"]
+    return training.probabilities(joblib.load(io.BytesIO(data)), rows, schema)
+
+
+def now_or(until: datetime | None) -> datetime:
+    """The moment by which windows are over and labels are old: now unless given.
+
+    Raises:
+        Refused: it has no offset from UTC.
+    """
+    if until is not None and until.tzinfo is None:
+        raise Refused(f"until {until.isoformat()} has no offset from UTC; write it as {until.isoformat()}Z")
+    return until or datetime.now(UTC)
