@@ -37,8 +37,10 @@ def apply(settings: Settings) -> bool:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from deployments.pools import ensure_pools
+    from deployments.results import ensure_result_storage
 
     with temporary_settings({PREFECT_API_URL: settings.prefect_api}):
+        ensure_result_storage(settings)
         ensure_pools(settings)
         version = _digest(settings)
         before = asyncio.run(_deployed(settings))
@@ -62,6 +64,8 @@ def _digest(settings: Settings) -> str:
 def _deploy(settings: Settings, version: str) -> None:
     variables = {
         **settings.environment(),
+        # Resolved where the flow runs: the checkout is elsewhere in a container.
+        "MLOPS_HOME": "{{ $MLOPS_HOME }}",
         "MLOPS_DEPLOYMENT": version,
         "PREFECT_API_URL": settings.prefect_api,
         "PREFECT_CLI_PROMPT": "false",

@@ -1,46 +1,38 @@
-"""The ``mlops`` command: the stack, the deployments and a model's decisions from the shell."""
+"""The ``mlops`` command: the stack, a model's decisions, drift and replay of any file, from the shell."""
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
+from typing import cast
 
-from mlops import settings as settings_module
-from mlops.adapters.ledger import Ledger
-from mlops.adapters.store import open_store
-from mlops.settings import SettingsError
+from deployments.commands import drift, ledger, replay, stack
+
+BAD_INPUT = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; bad input ends with code 2 and a sentence."""
     parser = argparse.ArgumentParser(prog="mlops", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("up", "start or mend the stack"), ("down", "stop it"), ("status", "show its parts")):
-        commands.add_parser(name, help=text)
-    commands.add_parser("deploy", help="apply prefect.yaml")
-    ledger = commands.add_parser("ledger", help="list the decisions on a model, oldest first")
-    ledger.add_argument("model")
-    ledger.add_argument("--kind", help="only gate, approval, release, rollback, verdict or retraining")
+    for module in (stack, ledger, drift, replay):
+        module.add(commands)
     options = parser.parse_args(arguments)
     try:
-        if options.command == "ledger":
-            return _ledger(options.model, options.kind)
-        if options.command == "deploy":
-            from deployments import apply
-
-            return apply.main([])
-        from deployments import local
-
-        return local.main([options.command])
-    except SettingsError as error:
+        return cast(Callable[[argparse.Namespace], int], options.run)(options)
+    except BrokenPipeError:
+        # The reader (`head`) has enough; a second error at the flush of exit would be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ValueError as error:  # The base of all that says which input is bad: files, specs, settings.
+        if not _is_ours(error):
+            raise
         sys.stderr.write(f"mlops: {error}\n")
-        return 2
+        return BAD_INPUT
 
 
-def _ledger(model: str, kind: str | None) -> int:
-    for entry in Ledger(open_store(settings_module.load().store_uri), model).entries(kind):
-        actor = f" by {entry.actor}" if entry.actor else ""
-        sys.stdout.write(f"{entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind} {entry.subject}: {entry.decision}{actor}\n")
-        sys.stdout.writelines(f"    {reason}\n" for reason in entry.reasons)
-    return 0
+def _is_ours(error: ValueError) -> bool:
+    return type(error).__module__.startswith("mlops.")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,25 @@
 """The work pools of the profile: created when absent, mended when their files changed."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlops.settings import Settings
+from deployments.results import result_environment
+from mlops.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.actions import WorkPoolCreate
+
+SETTING = re.compile(r"\{\{ \$(MLOPS_\w+) \}\}")
+"""A setting in a pool's file, written as prefect.yaml writes variables."""
+OF_THIS_MACHINE = (
+    "home", "state_dir", "host", "database", "secrets_dir", "worker_env_file", "azure_sign_in", "azure_client_id",
+)  # fmt: skip
+"""Settings that a container does not inherit: where things are here, and who this process signs in as."""
 
 
 class PoolError(RuntimeError):
@@ -17,7 +27,9 @@ class PoolError(RuntimeError):
 
 
 def ensure_pools(settings: Settings) -> list[str]:
-    """Make the pools on the Prefect server those of ``infra/work_pools/<profile>``; return the changed ones.
+    """Make the pools on the Prefect server those of the settings' folder; return the changed ones.
+
+    The folder is ``infra/work_pools/<profile>`` unless the setting ``work_pools`` names another.
 
     Each file is what Prefect's API takes for a new pool; the pool is named like the file.
 
@@ -26,29 +38,57 @@ def ensure_pools(settings: Settings) -> list[str]:
     """
     from prefect.client.orchestration import SyncPrefectClient
 
-    files = sorted((settings.home / "infra" / "work_pools" / settings.profile).resolve().glob("*.json"))
+    folder = (settings.home / "infra" / "work_pools" / (settings.work_pools or settings.profile)).resolve()
+    files = sorted(folder.glob("*.json"))
     if not files:
-        raise PoolError(f"no work pools in {settings.home}/infra/work_pools/{settings.profile}")
+        raise PoolError(f"no work pools in {folder}")
     with SyncPrefectClient(settings.prefect_api) as client:
         return [file.stem for file in files if _ensure(client, read(file, settings))]
 
 
 def read(file: Path, settings: Settings) -> "WorkPoolCreate":
-    """Read a pool's file; flow runs in a process start in the checkout unless it says otherwise.
+    """Read a pool's file and fill in the settings that it names.
+
+    Flow runs in a process start in the checkout unless the file says otherwise. Flow runs in containers get the
+    settings that hold everywhere as variables; secrets are no settings, so none is among them.
 
     Raises:
-        PoolError: it is no JSON or no work pool.
+        PoolError: it is no JSON, no work pool, or names a setting that is unknown or empty.
     """
     from prefect.client.schemas.actions import WorkPoolCreate
 
     try:
-        pool = WorkPoolCreate.model_validate({**msgspec.json.decode(file.read_bytes()), "name": file.stem})
+        text = _filled(file, file.read_text("utf-8"), settings.environment())
+        pool = WorkPoolCreate.model_validate({**msgspec.json.decode(text), "name": file.stem})
         variables = pool.base_job_template["variables"]["properties"]
     except (ValueError, TypeError, KeyError) as error:  # pydantic's and msgspec's errors are ValueErrors
         raise PoolError(f"{file} is no work pool: {error}") from None
     if "working_dir" in variables and variables["working_dir"].get("default") is None:
         variables["working_dir"]["default"] = str(settings.home.resolve())
+    if pool.type != "process" and "env" in variables:
+        variables["env"]["default"] = container_environment(settings) | variables["env"].get("default", {})
     return pool
+
+
+def container_environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables for a process that does not run on this machine."""
+    local = {f"{PREFIX}{name.upper()}" for name in OF_THIS_MACHINE}
+    shared = {k: v for k, v in settings.environment().items() if k not in local and not k.endswith("_PORT")}
+    addresses = {"store": settings.store_uri, "mlflow_url": settings.mlflow_uri, "prefect_url": settings.prefect_api}
+    told = {f"{PREFIX}{name.upper()}": value for name, value in addresses.items()}
+    return shared | told | result_environment(settings)
+
+
+def _filled(file: Path, text: str, known: Mapping[str, str]) -> str:
+    """A file's text with its settings as JSON strings' contents."""
+
+    def value(found: re.Match[str]) -> str:
+        if not (given := known.get(found[1])):
+            name = found[1].removeprefix(PREFIX).lower()
+            raise PoolError(f"{file} needs the setting {name} ({found[1]}), which is not set")
+        return msgspec.json.encode(given).decode()[1:-1]
+
+    return SETTING.sub(value, text)
 
 
 def _ensure(client: "SyncPrefectClient", wanted: "WorkPoolCreate") -> bool:

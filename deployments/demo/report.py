@@ -6,53 +6,92 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from deployments.demo.flights import Retraining, Week
+from deployments.demo import flights, iris_drift
+from deployments.demo.flights import Story
+from deployments.demo.history import DidItHelp, Retraining, Week
 from deployments.demo.stage import Stage, prod
-from mlops.adapters.scoring_client import read_key
 from mlops.adapters.services import key_file
+from mlops.adapters.services.keys import key_of
+from mlops.core.rivals import SINCE
 from mlops.core.serving import ENVIRONMENTS
+from mlops.settings import Settings
 from tasks.context import open_model
 
-MODELS = ("iris", "flights")
 
-
-def show(stage: Stage, weeks: list[Week], retrainings: list[Retraining]) -> None:
-    """Print the weeks, the retrainings and the addresses, and write ``demo.json`` to the state directory."""
-    settings = open_model("iris").settings
-    models = {model: _environments(model) for model in MODELS}
-    stage.console.print(_table(weeks))
-    for week in weeks:
-        stage.say(f"[bold]week {week.week}, {week.verdict}[/]: {' '.join(week.reasons)}")
-    stage.say("")
-    for each in retrainings:
-        stage.say(
-            f"{each.alarm}: the automation retrained version {each.from_version} to {each.to_version}; "
-            f"from the event to serving {each.seconds_event_to_serving:.0f} s"
-        )
-    last = f"{settings.reports_url}/flights/reports/drift/{retrainings[-1].alarm}.html" if retrainings else ""
+def show(stage: Stage, models: tuple[str, ...], story: Story | None, changed: iris_drift.Story | None = None) -> None:
+    """Print what the models went through, if played, and the addresses; write ``demo.json`` to the state directory."""
+    settings = open_model(models[0]).settings
+    described = {model: _environments(model) for model in models}
+    if changed:
+        _show_changed(stage, changed)
+    if story:
+        _show_story(stage, story)
+    last = next((_report(settings, told) for told in (story, changed) if told and told.retrainings), "")
     stage.say(f"\nPrefect UI   {settings.prefect_ui}\nMLflow       {settings.mlflow_uri}")
-    stage.say(f"Evidently    {last or settings.reports_url}")
-    for model in MODELS:
+    stage.say(f"Evidently    {settings.evidently_url}\n             {last or settings.reports_url}")
+    for model in models:
         for environment in ENVIRONMENTS:
             stage.console.print(_curl(model, environment), soft_wrap=True)
-    (settings.state / "demo.json").write_bytes(
-        msgspec.json.format(
-            msgspec.json.encode(
-                {
-                    "prefect_ui": settings.prefect_ui,
-                    "mlflow_ui": settings.mlflow_uri,
-                    "evidently_report": last,
-                    "models": models,
-                    "flights": {
-                        "weeks": weeks,
-                        "retraining": retrainings[0] if retrainings else None,
-                        "retrainings": retrainings,
-                    },
-                }
-            )
-        )
-    )
+    written = {
+        "prefect_ui": settings.prefect_ui,
+        "mlflow_ui": settings.mlflow_uri,
+        "evidently_ui": settings.evidently_url,
+        "evidently_report": last,
+        "models": described,
+    }
+    if changed:
+        written["iris"] = {"windows": changed.windows} | _loop(changed)
+    if story:
+        written["flights"] = {"weeks": story.weeks} | _loop(story)
+    (settings.state / "demo.json").write_bytes(msgspec.json.format(msgspec.json.encode(written)))
     (settings.state / "demo.json").chmod(0o600)  # It holds the keys.
+
+
+def _loop(told: Story | iris_drift.Story) -> dict[str, Any]:
+    first = told.retrainings[0] if told.retrainings else None
+    return {"retraining": first, "retrainings": told.retrainings, "outcomes": told.outcomes}
+
+
+def _report(settings: Settings, told: Story | iris_drift.Story) -> str:
+    """The page of the last alarm."""
+    model = flights.MODEL if isinstance(told, Story) else iris_drift.MODEL
+    return f"{settings.reports_url}/{model}/reports/drift/{told.retrainings[-1].alarm}.html"
+
+
+def _show_story(stage: Stage, story: Story) -> None:
+    stage.console.print(_table(story.weeks))
+    for week in story.weeks:
+        stage.say(f"[bold]week {week.week}, {week.verdict}[/]: {' '.join(week.reasons)}")
+    stage.say("")
+    _show_retrainings(stage, story.retrainings)
+    stage.console.print(_outcomes(story.outcomes))
+
+
+def _show_changed(stage: Stage, changed: iris_drift.Story) -> None:
+    table = Table(title="Iris: windows of flowers that changed")
+    for name in ("window", "rows", "version", "named right", "verdict"):
+        table.add_column(name)
+    for each in changed.windows:
+        table.add_row(each.window, str(each.rows), each.version, f"{each.right:.0%}", each.verdict)
+    stage.console.print(table)
+    _show_retrainings(stage, changed.retrainings)
+    stage.console.print(_outcomes(changed.outcomes))
+    stage.say("[bold]Why PROD answers as it does, by the ledger[/]")
+    for entry in changed.ledger:
+        actor = f" by {entry.actor}" if entry.actor else ""
+        stage.say(f"{entry.time:%H:%M:%S} {entry.kind} {entry.subject}: {entry.decision}{actor}", plain=True)
+        for reason in entry.reasons:
+            stage.say(f"         {reason}", plain=True)
+
+
+def _show_retrainings(stage: Stage, retrainings: list[Retraining]) -> None:
+    for each in retrainings:
+        rows = f"the rows {each.rival}" if each.rival == SINCE else f"the {each.rival}"
+        follows = "" if each.window == each.alarm else f" (follows up {each.alarm})"
+        stage.say(
+            f"{each.window}: the automation retrained version {each.from_version} to {each.to_version} on {rows}"
+            f"{follows}; from the event to serving {each.seconds_event_to_serving:.0f} s"
+        )
 
 
 def _environments(model: str) -> dict[str, dict[str, Any]]:
@@ -62,7 +101,7 @@ def _environments(model: str) -> dict[str, dict[str, Any]]:
         found = prod(context, environment)
         described[environment] = {
             "url": context.services.describe(model, environment).url,
-            "key": read_key(key_file(context.settings, model, environment)),
+            "key": key_of(context.settings, model, environment),
             "version": found.state.champion.version if found else None,
             "digest": found.state.champion.digest if found else None,
         }
@@ -83,6 +122,16 @@ def _table(weeks: list[Week]) -> Table:
             _number(each.auc), _number(each.frozen_auc),
             f"[green]{_number(each.log_loss)}[/]" if better else _number(each.log_loss), _number(each.frozen_log_loss),
         )  # fmt: skip
+    return table
+
+
+def _outcomes(outcomes: list[DidItHelp]) -> Table:
+    table = Table(title="Did the retraining help?")
+    for name in ("window", "asked by", "answer", "alarm was", "why"):
+        table.add_column(name)
+    for each in outcomes:
+        was = {True: "true", False: "false", None: "–"}[each.alarm_true]
+        table.add_row(each.alarm, each.asked_by, each.decision, was, each.reason)
     return table
 
 

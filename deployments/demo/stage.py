@@ -36,9 +36,9 @@ class Stage:
         seconds = time.monotonic() - started
         self.console.print(f"[dim]{time.monotonic() - self.clock:6.1f} s[/]  {title} [dim]({seconds:.1f} s)[/]{shown}")
 
-    def say(self, text: str) -> None:
-        """Print a line."""
-        self.console.print(text)
+    def say(self, text: str, plain: bool = False) -> None:
+        """Print a line; a plain one as it is, whatever brackets it has."""
+        self.console.print(text, markup=not plain)
 
 
 def prod(context: ModelContext, environment: Environment = "prod") -> Found | None:
@@ -48,9 +48,14 @@ def prod(context: ModelContext, environment: Environment = "prod") -> Found | No
 
 def train_and_validate(stage: Stage, model: str) -> None:
     """Run ingestion, training and validation as deployments; the release then follows by its automation."""
-    for deployment in ("ingestion/ingestion", "training/training", "validation/validation"):
-        with stage.step(f"{model}: {deployment.partition('/')[0]}") as notes:
-            notes.append(str(runs.run(deployment, model=model).name))
+    for deployment in ("ingestion", "training", "validation"):
+        run_deployment(stage, model, deployment)
+
+
+def run_deployment(stage: Stage, model: str, name: str) -> None:
+    """Run a deployment that is named like its flow to its end."""
+    with stage.step(f"{model}: {name}") as notes:
+        notes.append(str(runs.run(f"{name}/{name}", model=model).name))
 
 
 def serve_all(context: ModelContext) -> None:

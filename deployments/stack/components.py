@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from deployments.stack import postgres
-from deployments.stack.processes import Component, Record
+from deployments.stack.processes import Component, ComponentError, Record
 from mlops.settings import Settings
 
 POOLS = ("training", "operations")
@@ -25,7 +25,7 @@ def servers(settings: Settings) -> list[Component]:
         found.append(_mlflow(settings, database))
     if database and found:
         found.insert(0, postgres.component(settings))
-    return [*found, _reports(settings)]
+    return [*found, _reports(settings), _evidently(settings)]
 
 
 def workers(settings: Settings) -> list[Component]:
@@ -103,7 +103,7 @@ def _reports(settings: Settings) -> Component:
     return Component(
         name="reports",
         command=_python(
-            "granian", "--interface", "asgi", "--no-ws", "--factory", *address, "deployments.reports:create_app"
+            "uvicorn", "--ws", "none", "--no-access-log", "--factory", *address, "deployments.reports:create_app"
         ),
         cwd=settings.home.resolve(),
         env=settings.environment(),
@@ -115,12 +115,29 @@ def _reports(settings: Settings) -> Component:
     )
 
 
+def _evidently(settings: Settings) -> Component:
+    # A process of its own: its import takes seconds and 300 MB, which the reports' server need not pay.
+    address = ("--host", settings.host, "--port", str(settings.evidently_port))
+    return Component(
+        name="evidently",
+        command=_python("evidently.cli", "ui", "--workspace", str(settings.evidently), *address),
+        cwd=settings.home.resolve(),
+        env=_marked(settings) | {"DO_NOT_TRACK": "1"},
+        ready=_answers(f"{settings.evidently_url}/api/version"),
+        address=settings.evidently_url,
+        port=settings.evidently_port,
+        setting="evidently_port",
+        prepare=lambda: settings.evidently.mkdir(parents=True, exist_ok=True),
+    )
+
+
 def _worker(settings: Settings, pool: str) -> Component:
     name, temporary = f"local-{pool}", settings.state / "tmp"
     # No --limit: a worker with one dies of a run that is resumed before it has let go of its slot
     # (RuntimeError: this borrower is already holding one of this CapacityLimiter's tokens).
     # How many run at once is the pool's concurrency limit, which the server keeps.
-    options = ("--pool", pool, "--type", "process", "--name", name)
+    # Its type is the pool's: processes, container groups or jobs, as the profile has it.
+    options = ("--pool", pool, "--name", name)
     return Component(
         name=f"worker-{pool}",
         command=_python("prefect", "worker", "start", *options),
@@ -132,7 +149,8 @@ def _worker(settings: Settings, pool: str) -> Component:
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             # Prefect keeps a folder of a fixed name there, which is another user's on a shared machine.
             "TMPDIR": str(temporary),
-        },
+        }
+        | _own_variables(settings),
         prepare=lambda: temporary.mkdir(parents=True, exist_ok=True),
         ready=lambda record: _online(settings, pool, name, record),
         address=f"pool {pool}",
@@ -140,6 +158,29 @@ def _worker(settings: Settings, pool: str) -> Component:
         # A flow run that is told to end is Crashed; one that its worker ends stays Running.
         children_first=True,
     )
+
+
+def _own_variables(settings: Settings) -> dict[str, str]:
+    """What the installation gives its workers alone, as a sign-in that may do less than a person's.
+
+    Raises:
+        ComponentError: the file cannot be read, or a line of it is no ``NAME=value``.
+    """
+    if settings.worker_env_file is None:
+        return {}
+    try:
+        lines = settings.worker_env_file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ComponentError(f"worker_env_file {settings.worker_env_file} cannot be read: {error}") from None
+    told = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip():  # The line itself may be a secret.
+            raise ComponentError(f"worker_env_file {settings.worker_env_file}, line {number}: write NAME=value")
+        told[name.strip()] = value
+    return told
 
 
 def _marked(settings: Settings) -> dict[str, str]:

@@ -54,6 +54,7 @@ class Component:
     ready: Callable[[Record], bool]
     address: str
     env: dict[str, str]
+    """An empty value takes a variable of the caller away."""
     keep: tuple[str, ...] = ()
     """Prefixes of the caller's variables that it may see although they are foreign."""
     port: int | None = None
@@ -221,7 +222,15 @@ class Processes:
         return ComponentError(f"{name} {what}; the end of {self.log(name)}:\n{self.tail(name)}")
 
     def _marked(self, process: psutil.Process) -> bool:
-        return process.environ().get("MLOPS_STATE_DIR") == str(self.state)
+        """Whether a process was started for this state, or is ending.
+
+        The kernel takes the memory of an ending process, its environment included, before
+        it closes its files: for that moment it can still hold a port and has no mark.
+        """
+        environment = process.environ()
+        if not environment and process.memory_info().vms == 0:
+            return True
+        return environment.get("MLOPS_STATE_DIR") == str(self.state)
 
 
 def until(condition: Callable[[], bool], seconds: float, step: float = 0.05) -> bool:
@@ -265,4 +274,4 @@ def _environment(component: Component) -> dict[str, str]:
     # A proxy of the shell stands between us and the world, not between our own processes.
     proxied = inherited.get("NO_PROXY") or inherited.get("no_proxy")
     inherited["NO_PROXY"] = inherited["no_proxy"] = ",".join(filter(None, (proxied, "127.0.0.1,localhost")))
-    return inherited | component.env
+    return {name: value for name, value in (inherited | component.env).items() if value or name not in component.env}

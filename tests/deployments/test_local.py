@@ -310,10 +310,15 @@ def test_settings_decide_which_servers_are_embedded(settings: Settings) -> None:
         return [component.name for component in servers(settings)]
 
     other = "http://example.org"
-    assert names(settings) == ["postgres", "prefect", "mlflow", "reports"]
-    assert names(msgspec.structs.replace(settings, database="postgresql://db")) == ["prefect", "mlflow", "reports"]
-    assert names(msgspec.structs.replace(settings, mlflow_url=other)) == ["postgres", "prefect", "reports"]
-    assert names(msgspec.structs.replace(settings, prefect_url=other, mlflow_url=other)) == ["reports"]
+    assert names(settings) == ["postgres", "prefect", "mlflow", "reports", "evidently"]
+    assert names(msgspec.structs.replace(settings, database="postgresql://db")) == [
+        "prefect",
+        "mlflow",
+        "reports",
+        "evidently",
+    ]
+    assert names(msgspec.structs.replace(settings, mlflow_url=other)) == ["postgres", "prefect", "reports", "evidently"]
+    assert names(msgspec.structs.replace(settings, prefect_url=other, mlflow_url=other)) == ["reports", "evidently"]
 
 
 def test_changed_setting_changes_the_digest_of_what_it_affects(settings: Settings) -> None:
@@ -358,3 +363,23 @@ def test_workers_share_no_temporary_folder_with_other_users(settings: Settings) 
         folder = Path(worker.env["TMPDIR"])
         assert folder.is_dir()
         assert folder.is_relative_to(settings.state)
+
+
+def test_workers_alone_get_the_variables_of_their_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "worker.env"
+    file.write_text("# Less than a person may do: A=1\nAZURE_CLIENT_ID=worker\nAZURE_CLIENT_SECRET=\nWITH=a=b\n\n")
+    given = msgspec.structs.replace(settings, worker_env_file=file)
+    for worker in workers(given):
+        assert (worker.env["AZURE_CLIENT_ID"], worker.env["AZURE_CLIENT_SECRET"], worker.env["WITH"]) == (
+            "worker",
+            "",
+            "a=b",
+        )
+    assert all("WITH" not in server.env for server in servers(given))
+    file.write_text("A=1\nno variable\n")
+    with pytest.raises(ComponentError, match=r"worker_env_file .*worker\.env, line 2: write NAME=value") as refused:
+        workers(given)
+    assert "no variable" not in str(refused.value), "it may be a secret"
+    file.unlink()
+    with pytest.raises(ComponentError, match=r"worker_env_file .*worker\.env cannot be read"):
+        workers(given)

@@ -1,7 +1,9 @@
 """The work pools of the local profile."""
 
 from pathlib import Path
+from uuid import uuid4
 
+import kubernetes_validate
 import pytest
 
 from deployments import pools
@@ -36,3 +38,79 @@ def test_invalid_pool_names_the_file(text: str, tmp_path: Path) -> None:
 def test_profile_without_pools_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(pools.PoolError, match="no work pools in"):
         pools.ensure_pools(Settings(home=tmp_path))
+
+
+AZURE = {
+    "azure_subscription": "s-1",
+    "azure_resource_group": "rg",
+    "azure_registry": "cr.azurecr.io",
+    "azure_identity": "/subscriptions/s-1/resourceGroups/rg/providers/Microsoft.ManagedIdentity/x/scoring",
+    "azure_flow_identity": "/subscriptions/s-1/resourceGroups/rg/providers/Microsoft.ManagedIdentity/x/flows",
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # azureml.core, which prefect-azure imports
+def test_azure_pool_is_the_workers_own_with_the_settings_filled_in(tmp_path: Path) -> None:
+    from prefect_azure.workers.container_instance import AzureContainerWorker
+
+    settings = Settings(home=tmp_path, profile="azure", store="https://st.blob.core.windows.net/mlops", **AZURE)
+    pool = pools.read(ROOT / "infra/work_pools/azure/operations.json", settings)
+    variables = pool.base_job_template["variables"]["properties"]
+
+    expected = AzureContainerWorker.get_default_base_job_template()
+    assert pool.type == AzureContainerWorker.type
+    assert variables.keys() == expected["variables"]["properties"].keys()
+    assert pool.base_job_template["job_configuration"].keys() == expected["job_configuration"].keys()
+    assert variables["image"]["default"] == "cr.azurecr.io/mlops-flows:latest"
+    assert variables["image_registry"]["default"] == {
+        "registry_url": "cr.azurecr.io",
+        "identity": AZURE["azure_flow_identity"],
+    }
+    assert variables["identities"]["default"] == [AZURE["azure_flow_identity"]]
+    environment = variables["env"]["default"]
+    assert environment["MLOPS_STORE"] == "https://st.blob.core.windows.net/mlops"
+    assert environment["MLOPS_AZURE_SIGN_IN"] == "managed_identity"
+    assert not {"MLOPS_HOME", "MLOPS_STATE_DIR", "MLOPS_HOST", "MLOPS_PREFECT_PORT"} & set(environment)
+
+
+@pytest.mark.parametrize(
+    "absent", ["azure_registry", "azure_flow_identity", "azure_resource_group", "azure_subscription"]
+)
+def test_a_missing_setting_is_named(absent: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, **{key: value for key, value in AZURE.items() if key != absent})
+
+    with pytest.raises(
+        pools.PoolError, match=rf"operations\.json needs the setting {absent} \(MLOPS_{absent.upper()}\)"
+    ):
+        pools.read(ROOT / "infra/work_pools/azure/operations.json", settings)
+
+
+@pytest.mark.parametrize("name", ["training", "operations"])
+def test_aks_pool_makes_jobs_that_kubernetes_schemas_and_a_restricted_namespace_allow(name: str) -> None:
+    from prefect.client.schemas import FlowRun
+    from prefect.utilities.templating import apply_values
+    from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
+
+    settings = Settings(home=ROOT, profile="azure", store="https://st.blob.core.windows.net/mlops", **AZURE)
+    pool = pools.read(ROOT / f"infra/work_pools/azure-aks/{name}.json", settings)
+    expected = KubernetesWorker.get_default_base_job_template()["variables"]["properties"]
+    assert pool.type == KubernetesWorker.type
+    assert pool.base_job_template["variables"]["properties"].keys() == expected.keys()
+
+    variables = pool.base_job_template["variables"]["properties"]
+    values = {key: each["default"] for key, each in variables.items() if each.get("default") is not None}
+    job = KubernetesWorkerJobConfiguration(**apply_values(pool.base_job_template["job_configuration"], values))
+    job.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="some-run"))
+    kubernetes_validate.validate(job.job_manifest, "1.33", strict=True)
+    pod = job.job_manifest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "cr.azurecr.io/mlops-flows:latest"
+    assert container["args"] == ["python", "-m", "prefect.engine"]
+    assert {"name": "MLOPS_AZURE_SIGN_IN", "value": "workload_identity"} in container["env"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_another_folder_of_pools_can_be_named(tmp_path: Path) -> None:
+    with pytest.raises(pools.PoolError, match="infra/work_pools/azure-aks"):
+        pools.ensure_pools(Settings(home=tmp_path, profile="azure", work_pools="azure-aks"))
