@@ -22,7 +22,7 @@ class Stack:
     """The environment of a stack, what it wrote and its servers."""
 
     def __init__(self, state: Path, home: Path = ROOT) -> None:
-        prefect, mlflow, reports, scoring = free_ports(4)
+        prefect, mlflow, reports, evidently, scoring = free_ports(5)
         self.state = state
         self.home = home
         self.variables = {
@@ -31,10 +31,11 @@ class Stack:
             "MLOPS_PREFECT_PORT": str(prefect),
             "MLOPS_MLFLOW_PORT": str(mlflow),
             "MLOPS_REPORTS_PORT": str(reports),
+            "MLOPS_EVIDENTLY_PORT": str(evidently),
             "MLOPS_SCORING_PORT": str(scoring),
         }
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{prefect}/api", trust_env=False, timeout=30)
-        self.ports = (prefect, mlflow, reports)
+        self.ports = (prefect, mlflow, reports, evidently)
 
     def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -44,7 +45,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1300,  # The demo takes a third of it on two quiet cores.
             check=False,
         )
 
@@ -56,6 +57,10 @@ class Stack:
     def ask(self, path: str, **query: Any) -> Any:
         response = self.api.post(path, json=query) if query else self.api.get(path)
         return response.raise_for_status().json()
+
+    def ask_list(self, path: str, items: list[dict[str, Any]]) -> None:
+        """Post a list, to which nothing is answered."""
+        self.api.post(path, json=items).raise_for_status()
 
     def deployment(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.ask(f"/deployments/name/{name}")

@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
 import pytest
 
+from mlops.adapters.ledger import Ledger
+from mlops.adapters.store import FolderStore
 from tests.e2e.browser import answer_approval
+from tests.e2e.drifted import days_of_wrong_labels
 from tests.e2e.ports import owned_processes, state_folder
 from tests.e2e.stack import Stack
 
@@ -44,6 +50,8 @@ def test_demo_json_tells_the_whole_story(demo: Stack) -> None:
     assert [week["week"] for week in weeks] == list(range(9, 21))
     fields = {"week", "rows", "verdict", "reasons", "version", "auc", "log_loss", "frozen_auc", "frozen_log_loss"}
     assert all(set(week) == fields and week["rows"] > 5000 and week["reasons"] for week in weeks)
+    outcomes = {each["alarm"]: each for each in written["flights"]["outcomes"]}
+    assert outcomes[written["flights"]["retraining"]["alarm"]]["reason"]
 
 
 def test_the_automation_made_the_retraining(demo: Stack) -> None:
@@ -55,7 +63,7 @@ def test_the_automation_made_the_retraining(demo: Stack) -> None:
     assert run["created_by"]["id"] == told["automation_id"]
     automation = demo.ask(f"/automations/{told['automation_id']}")
     assert automation["actions"][0]["deployment_id"] == deployment["id"]
-    assert automation["trigger"]["expect"] == ["mlops.drift.detected"]
+    assert set(automation["trigger"]["expect"]) == {"mlops.drift.detected", "mlops.retraining.due"}
     assert int(told["to_version"]) > int(told["from_version"])
     assert 0 < told["seconds_event_to_serving"] < 300
 
@@ -65,7 +73,8 @@ def test_the_new_version_serves_the_weeks_after_its_release(demo: Stack) -> None
     told, weeks = written["retraining"], written["weeks"]
     before = [week for week in weeks if week["version"] == told["from_version"]]
     after = [week for week in weeks if int(week["version"]) >= int(told["to_version"])]
-    assert before[-1]["verdict"] == "retrain"
+    refresh = Ledger(FolderStore(demo.state / "store"), "flights").find("refresh", told["window"])
+    assert before[-1]["verdict"] == "retrain" or (refresh and refresh.decision == "due")
     assert len(after) >= 2
     # While the first version serves, the model in place is the frozen one.
     assert all(week["log_loss"] == pytest.approx(week["frozen_log_loss"], abs=1e-4) for week in before)
@@ -99,6 +108,9 @@ def test_the_artifacts_are_there(demo: Stack) -> None:
         "iris-release-evidence": "markdown",
         "flights-verdict": "markdown",
         "flights-evidently": "markdown",
+        "flights-evidently-summary": "markdown",
+        "flights-windows": "table",
+        "flights-outcome": "markdown",
     }
     assert expected.items() <= keys.items()
 
@@ -179,6 +191,75 @@ def test_a_rejection_leaves_prod_as_it_was(demo: Stack) -> None:
     entries = [json.loads(file.read_bytes()) for file in (demo.state / "store/iris/ledger/release").iterdir()]
     rejected = [entry for entry in entries if entry["decision"] == "rejected"]
     assert [entry["reasons"] for entry in rejected] == [["by tester: sixty rows are doubled"]]
+
+
+def test_an_alarm_retrains_once_in_a_storm_of_events_and_after_a_kill(demo: Stack) -> None:
+    """Two checks at once, 200 events more, the first run killed in the middle, two runs by hand: one retraining."""
+    days_of_wrong_labels(demo, 3, 2)
+    checks = [demo.start("drift_check/drift-check", model="iris") for _ in range(2)]
+    first = demo.wait(lambda: next(iter(retrainings(demo)), None))
+    alarm = first["parameters"]["alarm"]
+    demo.ask_list("/events", [drift_event("iris", alarm) for _ in range(200)])
+    demo.wait(lambda: ledger(demo, "iris", "claim"))
+    kill_flow_run(demo, first["id"])
+    assert demo.wait(lambda: demo.ended(first["id"]))["state_type"] == "CRASHED"
+    for check in checks:
+        assert demo.wait(lambda check=check: demo.ended(check))["state_type"] == "COMPLETED"
+    told = ledger(demo, "iris", "verdict")
+    assert [entry["decision"] for entry in told] == ["investigate", "retrain"]
+    assert told[-1]["subject"] == alarm
+    assert len(retrainings(demo)) == 1, "202 events started one run"
+
+    # The automation's cool-down on this window ends 60 s after the event that it fired for.
+    created = datetime.fromisoformat(first["created"])
+    demo.wait(lambda: datetime.now(UTC) > created + timedelta(seconds=62))
+    assert demo.finish("watchdog/watchdog", model="iris", patience_minutes=0)["state_type"] == "COMPLETED"
+    second = demo.wait(lambda: next((run for run in retrainings(demo) if run["id"] != first["id"]), None))
+    assert second["created_by"]["type"] == "AUTOMATION"
+    late = [demo.start("retraining/retraining", model="iris", alarm=alarm) for _ in range(2)]
+    # Runs that wait for the deployment's one slot get it in any order: whichever is first does the work.
+    asked = [second["id"], *late]
+    done = {run: demo.wait(lambda run=run: demo.ended(run), 180) for run in asked}
+    assert [run["state_type"] for run in done.values()] == ["COMPLETED"] * 3
+    (answer,) = ledger(demo, "iris", "retraining")
+    assert (answer["subject"], answer["flow_run"] in asked) == (alarm, True)
+    for run, over in done.items():
+        assert ("answered" in over["state"]["message"]) == (run != answer["flow_run"]), over["state"]["message"]
+    assert answer["decision"] == "refused by validation", "species that swapped their names fail the golden records"
+    assert [entry["flow_run"] for entry in ledger(demo, "iris", "claim")] == [first["id"], answer["flow_run"]]
+
+
+def ledger(stack: Stack, model: str, kind: str) -> list[dict[str, Any]]:
+    """The entries of a kind, oldest first."""
+    files = (stack.state / "store" / model / "ledger" / kind).glob("*.json")
+    return sorted((json.loads(file.read_bytes()) for file in files), key=lambda entry: entry["time"])
+
+
+def retrainings(stack: Stack) -> list[dict[str, Any]]:
+    """The retrainings of iris, oldest first."""
+    deployment = {"deployment_id": {"any_": [stack.deployment("retraining/retraining")["id"]]}}
+    runs = stack.ask("/flow_runs/filter", flow_runs=deployment, limit=200)
+    return sorted((run for run in runs if run["parameters"]["model"] == "iris"), key=lambda run: run["created"])
+
+
+def drift_event(model: str, alarm: str) -> dict[str, Any]:
+    resource = {"prefect.resource.id": f"mlops.model.{model}", "mlops.window": alarm}
+    return {
+        "id": str(uuid4()),
+        "event": "mlops.drift.detected",
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": resource,
+        "payload": {"model": model, "alarm": alarm, "window": alarm, "version": "1"},
+    }
+
+
+def kill_flow_run(stack: Stack, run: str) -> None:
+    """Kill the process of a flow run at once, as a machine that fails would."""
+    for process in owned_processes(stack.state):
+        with suppress(psutil.NoSuchProcess):
+            environment = process.environ()
+            if run in (environment.get("PREFECT__FLOW_RUN_ID"), environment.get("PREFECT_FLOW_RUN_ID")):
+                process.kill()
 
 
 def test_no_secret_is_in_the_store_the_logs_or_prefect(demo: Stack) -> None:

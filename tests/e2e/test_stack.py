@@ -24,7 +24,7 @@ from mlops.settings import Settings
 from tests.e2e.ports import free_ports, owned_processes, state_folder
 
 ROOT = Path(__file__).parents[2]
-COMPONENTS = ("postgres", "prefect", "mlflow", "reports", "worker-training", "worker-operations")
+COMPONENTS = ("postgres", "prefect", "mlflow", "reports", "evidently", "worker-training", "worker-operations")
 pytestmark = pytest.mark.timeout(300)
 
 DEPLOY = """
@@ -94,13 +94,14 @@ class Stack:
 
 
 def make_settings(state: Path) -> Settings:
-    prefect, mlflow, reports, scoring = free_ports(4)
+    prefect, mlflow, reports, evidently, scoring = free_ports(5)
     return Settings(
         home=ROOT,
         state_dir=state,
         prefect_port=prefect,
         mlflow_port=mlflow,
         reports_port=reports,
+        evidently_port=evidently,
         scoring_port=scoring,
     )
 
@@ -243,7 +244,13 @@ def test_down_ends_flow_runs_and_services_and_leaves_nothing(stack: Stack, tmp_p
     assert owned_processes(stack.settings.state) == []
     assert not [pid for pid in pids if pid and psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
     listening = {c.laddr[1] for c in psutil.net_connections("tcp") if c.laddr and c.status == psutil.CONN_LISTEN}
-    assert not listening & {stack.settings.prefect_port, stack.settings.mlflow_port, stack.settings.reports_port}
+    settings = stack.settings
+    assert not listening & {
+        settings.prefect_port,
+        settings.mlflow_port,
+        settings.reports_port,
+        settings.evidently_port,
+    }
     assert int(scoring.url.rpartition(":")[2]) not in listening
     assert stack.run("status").returncode == 3
     assert stack.run("down").returncode == 0
