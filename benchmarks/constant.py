@@ -1,15 +1,14 @@
-"""The upper bound: granian with the scoring service's options, reading each body and answering a constant.
+"""The upper bound: the scoring service's server and its options, reading each body and answering a constant.
 
 ``python -m benchmarks.constant PORT ANSWER``
 """
 
-import asyncio
+import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
+from mlops.scoring.server import serve
 
 Message = MutableMapping[str, Any]
 
@@ -27,13 +26,4 @@ def app(answer: bytes) -> Callable[..., Awaitable[None]]:
 
 
 if __name__ == "__main__":
-    server = Server(
-        app(sys.argv[2].encode()),
-        address="127.0.0.1",
-        port=int(sys.argv[1]),
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_enabled=False,
-    )
-    asyncio.run(server.serve())
+    serve(app(sys.argv[2].encode()), socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=2048))

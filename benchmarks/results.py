@@ -14,7 +14,6 @@ from benchmarks.models import BATCH, MODELS
 from benchmarks.processes import REQUIREMENTS
 from benchmarks.servers import ANCHOR, CONSTANT, OURS, SERVERS
 
-BEGIN, END = "<!-- scoring: begin, written by make bench -->", "<!-- scoring: end -->"
 HEADING = "# Benchmarks\n\n`make bench` measures again on your machine.\n"
 
 
@@ -50,6 +49,11 @@ class Scoring(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
+def markers(name: str) -> tuple[str, str]:
+    """The comments around a benchmark's section."""
+    return f"<!-- {name}: begin, written by make bench -->", f"<!-- {name}: end -->"
+
+
 def now() -> str:
     """The date and time, UTC, to the minute."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -70,7 +74,10 @@ def _processor() -> str:
 
 def versions() -> dict[str, str]:
     """The versions compared: each competitor's as pinned, and what this service is made of."""
-    ours = {name: importlib.metadata.version(name) for name in ("granian", "onnxruntime", "scikit-learn")}
+    ours = {
+        name: importlib.metadata.version(name)
+        for name in ("uvicorn", "httptools", "uvloop", "onnxruntime", "scikit-learn")
+    }
     pinned = {}
     for name, server in SERVERS.items():
         if server.package:
@@ -158,10 +165,11 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def insert(document: str, section: str) -> str:
-    """Put a section between its markers, leaving everything else; at the end where there are none yet."""
-    block = f"{BEGIN}\n{section}{END}\n"
-    before, begin, rest = (document or HEADING).partition(BEGIN)
+def insert(document: str, section: str, name: str = "scoring") -> str:
+    """Put a benchmark's section between its markers, leaving everything else; at the end where there are none yet."""
+    first, last = markers(name)
+    block = f"{first}\n{section}{last}\n"
+    before, begin, rest = (document or HEADING).partition(first)
     if not begin:
         return f"{before.rstrip()}\n\n{block}"
-    return before + block + rest.partition(END)[2].removeprefix("\n")
+    return before + block + rest.partition(last)[2].removeprefix("\n")

@@ -37,7 +37,7 @@ def scoring(**servers: Measured | str) -> Scoring:
         rounds=3,
         servers={"tree": dict(servers)},
         batches={"tree": Batches(service=80_000, bare=100_000, dropped=7)},
-        versions={"granian": "2.8.7"},
+        versions={"uvicorn": "0.54.0"},
     )
 
 
