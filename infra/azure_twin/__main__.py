@@ -2,14 +2,11 @@
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import sys
 from pathlib import Path
 
-import psutil
-
-from infra.azure_twin.containers import MARK
+from infra.azure_twin import isolation
 from infra.azure_twin.twin import Forward, Twin, private_folder
 
 
@@ -52,10 +49,7 @@ async def _serve(twin: Twin, port: int) -> None:
 
 def sweep(state: Path) -> None:
     """End containers that outlived a killed twin of the same folder."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == str(state):
-                process.kill()
+    isolation.end_now(str(state), isolation.TWIN)
 
 
 def _forward(text: str) -> Forward:

@@ -2,18 +2,17 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
+from infra.azure_twin import isolation
 from infra.azure_twin.images import Plan
 from infra.azure_twin.operations import utc
 
@@ -21,8 +20,6 @@ LOG_BYTES = 4 * 1024 * 1024
 """Azure keeps the newest 4 MB of a container's output."""
 GRACE_SECONDS = 10.0
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-MARK = "AZURE_TWIN_CONTAINER"
-"""Variable by which a process of a container is recognised."""
 State = dict[str, Any]
 
 
@@ -33,6 +30,8 @@ class Container:
         self.name = name
         self._file = log
         self.plan = plan
+        self._id = uuid.uuid4().hex
+        self._environment = plan.environment | {isolation.ONE: self._id}
         self.current: State = {"state": "Waiting", "detailStatus": ""}
         self.previous: State | None = None
         self.restarts = 0
@@ -68,7 +67,16 @@ class Container:
         """End its process at once, as the platform does; the policy decides what follows."""
         self.note("Killing", reason)
         if self._process and self._process.returncode is None:
-            _signal(self._process.pid, signal.SIGKILL)
+            _signal(self._process, signal.SIGKILL)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """End the container's processes: the first is asked, all are killed later."""
+        if process.returncode is None:
+            _signal(process, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+        await isolation.end(self._id)
+        await process.wait()
 
     def logs(self, tail: int | None, timestamps: bool) -> str:
         """The newest lines of its output."""
@@ -110,10 +118,10 @@ class Container:
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 # Looked up where the container would look, which is not where the twin's shell does.
-                shutil.which(self.plan.command[0], path=self.plan.environment["PATH"]) or self.plan.command[0],
+                shutil.which(self.plan.command[0], path=self._environment["PATH"]) or self.plan.command[0],
                 *self.plan.command[1:],
                 cwd=self.plan.folder,
-                env=self.plan.environment,
+                env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -142,7 +150,7 @@ class Container:
             for watcher in watchers:
                 watcher.cancel()
             self.ready = "readiness" not in self._probes
-            await _end(process)
+            await self._end(process)
             status = process.returncode if process.returncode is not None else -signal.SIGKILL
             code = status if status >= 0 else 128 - status
             self.current = {
@@ -214,7 +222,7 @@ class Container:
                     return (await client.get(url)).status_code < 400
             return False
         command = probe.get("exec", {}).get("command") or ["true"]
-        process = await asyncio.create_subprocess_exec(*command, env=self.plan.environment, cwd=self.plan.folder)
+        process = await asyncio.create_subprocess_exec(*command, env=self._environment, cwd=self.plan.folder)
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(process.wait(), seconds) == 0
         process.kill()
@@ -226,24 +234,7 @@ def local_port(port: int) -> int:
     return port if port >= 1024 else port + 20000
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process with its session: asked first, killed later."""
-    if process.returncode is None:
-        _signal(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
-    end_session(process.pid)
-    await process.wait()
-
-
-def _signal(session: int, number: signal.Signals) -> None:
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """A container's first process alone gets signals; what it started dies with it."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(session, number)
-
-
-def end_session(session: int, belongs: Callable[[psutil.Process], bool] = lambda _: True) -> None:
-    """Kill what is left of a session, whatever process group it is in."""
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
-            if os.getsid(pid) == session and belongs(psutil.Process(pid)):
-                os.kill(pid, signal.SIGKILL)
+        process.send_signal(number)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.azure_twin import images
-from infra.azure_twin.containers import MARK, Container, local_port
+from infra.azure_twin import images, isolation
+from infra.azure_twin.containers import Container, local_port
 from infra.azure_twin.directory import Principal, new_secret
 from infra.azure_twin.errors import documented
 from infra.azure_twin.images import Plan
@@ -192,7 +192,7 @@ class Group:
             **self._twin.network(),
             "IDENTITY_ENDPOINT": f"{self._twin.url}/identity/token",
             "IDENTITY_HEADER": self._header,
-            MARK: str(self._twin.state),
+            isolation.TWIN: str(self._twin.state),
             "AZURE_TWIN_ADDRESS": self.address,
             **certificate,
         }

@@ -24,8 +24,8 @@ WORKDIR /app
 COPY mlops/__init__.py mlops/settings.py mlops/
 COPY mlops/core/__init__.py mlops/core/bundle.py mlops/core/schema.py mlops/core/serving.py mlops/core/
 COPY mlops/adapters/__init__.py mlops/adapters/arrow_arrays.py mlops/adapters/azure_auth.py mlops/adapters/bundles.py \
-    mlops/adapters/prediction_log.py mlops/adapters/prediction_tables.py mlops/adapters/spool.py \
-    mlops/adapters/store.py mlops/adapters/store_blob.py \
+    mlops/adapters/prediction_blocks.py mlops/adapters/prediction_columns.py mlops/adapters/prediction_log.py \
+    mlops/adapters/prediction_tables.py mlops/adapters/spool.py mlops/adapters/store.py mlops/adapters/store_blob.py \
     mlops/adapters/
 COPY mlops/scoring/ mlops/scoring/
 RUN python -m compileall -q mlops

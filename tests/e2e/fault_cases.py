@@ -145,8 +145,6 @@ DEPLOY = "Microsoft.Resources/deployments/prefect-release"
 RUN_GROUP = "containerGroups/release-"
 IN_PLACE = "its image changes in place, said beforehand"
 ANEW = "its size changes, said beforehand"
-INTERRUPTED = "Execution was"
-"""So begins what Prefect says of a process that was told to end: "… cancelled by the runtime environment" or alike."""
 MAINTENANCE = "the platform restarts it"
 
 
@@ -175,8 +173,7 @@ PROVISION = (
     Case("provision", "slow delete", "--destroy, 5 s", strike("slow delete", f"{OF_PROVISION}$", seconds=5), destroy),
     Case("provision", "failing delete", "--destroy", strike("delete fails", f"{OF_PROVISION}$"), destroy, "FAILED",
          "InternalServerError", again=destroy_again, quick=True),
-    Case("provision", "restart by the platform", "the flow runs, in its container group", (), provision_restarted,
-         "CRASHED", INTERRUPTED, again=provision_in_a_group),
+    Case("provision", "restart by the platform", "the flow runs, in its container group", (), provision_restarted),
 )  # fmt: skip
 
 TRAINING = (
@@ -223,8 +220,7 @@ RELEASE_RUN = (
          release_in_a_group, seconds=180),
     Case("release", "failing delete", "the run's group is deleted", strike("delete fails", RUN_GROUP, skip=1),
          release_in_a_group, leaves="group release-"),
-    Case("release", "restart by the platform", "UAT was changed; of the run's group", (), release_restarted,
-         "CRASHED", INTERRUPTED, again=release_in_a_group),
+    Case("release", "restart by the platform", "UAT was changed; of the run's group", (), release_restarted),
 )  # fmt: skip
 
 RELEASE_SERVICES = (

@@ -45,7 +45,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=1300,  # The demo takes a third of it on two quiet cores.
+            timeout=1300,  # The demo took half of it alone on two slow cores.
             check=False,
         )
 

@@ -59,6 +59,11 @@ class PrefectServer:
         found: dict[str, Any] = self.api.get(f"/flow_runs/{run}").raise_for_status().json()["state"]
         return found
 
+    def history(self, run: str) -> list[dict[str, Any]]:
+        """The states of a run, oldest first."""
+        found = self.api.get("/flow_run_states/", params={"flow_run_id": run}).raise_for_status().json()
+        return sorted(found, key=lambda state: str(state["timestamp"]))
+
     def wait(self, run: str, *types: str, seconds: float = 120) -> dict[str, Any]:
         """The state of a run, once it is of one of these types (of a final one unless given)."""
         wanted = set(types) or FINAL

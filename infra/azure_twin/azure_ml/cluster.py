@@ -9,6 +9,7 @@ import signal
 import time
 from typing import Any
 
+from infra.azure_twin import isolation
 from infra.azure_twin.azure_ml.blobs import Blobs
 from infra.azure_twin.azure_ml.errors import failure, user_error
 from infra.azure_twin.azure_ml.nodes import ImageMissing, Nodes
@@ -104,6 +105,7 @@ class Scheduler:
                 "ImageBuildFailure" if isinstance(error, ImageMissing) else "ExecutionFailed", str(error)
             )
         finally:
+            await isolation.end(run.run_id)  # What a job started ends with it, and with its node.
             self._processes.pop(run.run_id, None)
             cluster.running -= 1
         if not run.preemptions or run.status in ENDED:  # A pre-empted node is gone; another one keeps idling.
@@ -185,8 +187,8 @@ class Scheduler:
         """End all jobs and loops."""
         for task in self._loops.values():
             task.cancel()
-        for process in list(self._processes.values()):
-            _signal(process, signal.SIGKILL)
+        for run_id, process in list(self._processes.items()):
+            await isolation.end(run_id)
             await process.wait()
         for task in list(self._jobs):
             task.cancel()

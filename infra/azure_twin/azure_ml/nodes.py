@@ -7,9 +7,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from infra.azure_twin import images
+from infra.azure_twin import images, isolation
 from infra.azure_twin.azure_ml.state import Run, Workspace, guid
-from infra.azure_twin.containers import MARK
 from infra.azure_twin.directory import Principal
 from infra.azure_twin.twin import Twin
 
@@ -54,7 +53,8 @@ class Nodes:
             "PYTHONUNBUFFERED": "1",
             **self._twin.network(),
             **plan.environment,
-            MARK: str(self._twin.state),
+            isolation.TWIN: str(self._twin.state),
+            isolation.ONE: run.run_id,
             "AZUREML_RUN_ID": run.run_id,
             "AZUREML_ARM_SUBSCRIPTION": parts[2],
             "AZUREML_ARM_RESOURCEGROUP": parts[4],

@@ -12,7 +12,6 @@ from infra.azure_twin.twin import Twin
 PLAIN = (
     "Microsoft.ManagedIdentity/userAssignedIdentities",
     "Microsoft.Storage/storageAccounts",
-    "Microsoft.KeyVault/vaults",
     "Microsoft.Insights/components",
     "Microsoft.OperationalInsights/workspaces",
     "Microsoft.Network/applicationGateways",

@@ -127,6 +127,42 @@ def test_a_deleted_resource_group_takes_its_container_groups_along(
     assert azure_twin.resources() == []
 
 
+LEAVES = """
+import subprocess, sys, time
+own = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(own.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def lives(pid: str) -> bool:
+    """Whether a process runs; one that nobody reaped does not."""
+    try:
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_a_container_started_ends_with_it_even_in_a_session_of_its_own(
+    azure_twin: RunningTwin, client: ContainerInstanceManagementClient
+) -> None:
+    client.container_groups.begin_create_or_update(GROUP, "leaves", group(LEAVES)).result()
+
+    def printed() -> list[str]:
+        return list(client.containers.list_logs(GROUP, "leaves", "main").content.split())
+
+    azure_twin.wait_for(lambda: len(printed()) == 1)
+    (first,) = printed()
+    assert lives(first)
+    identifier = client.container_groups.get(GROUP, "leaves").id
+    assert azure_twin.control.post("/twin/restart", json={"resource": identifier}).status_code == 204
+    assert not lives(first)
+    azure_twin.wait_for(lambda: printed() not in ([], [first]))
+    (second,) = printed()
+    client.container_groups.begin_delete(GROUP, "leaves").result()
+    assert not lives(second)
+
+
 def test_a_dns_label_is_given_once(client: ContainerInstanceManagementClient) -> None:
     address = {"type": "Public", "ports": [{"port": 8080}], "dnsNameLabel": "mine"}
     first = group("import time; time.sleep(60)", ipAddress=address)

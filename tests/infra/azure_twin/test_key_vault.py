@@ -30,3 +30,16 @@ def test_a_vault_that_does_not_exist() -> None:
     secrets = SecretClient("https://kv-none.vault.azure.net", DefaultAzureCredential())
     with pytest.raises(ResourceNotFoundError, match="no vault 'kv-none'"):
         secrets.get_secret("any")
+
+
+def test_a_vault_made_anew_is_empty(azure_twin: RunningTwin) -> None:
+    vault = f"/subscriptions/{azure_twin.subscription}/resourceGroups/{GROUP}/providers/Microsoft.KeyVault/vaults/kv-a"
+    azure_twin.arm("PUT", vault.partition("/providers")[0], "2021-04-01", {"location": "westeurope"})
+    secrets = SecretClient("https://kv-a.vault.azure.net", DefaultAzureCredential())
+    found = []
+    for name in ("first", "second"):
+        azure_twin.arm("PUT", vault, "2023-07-01", {"location": "westeurope"})
+        secrets.set_secret(name, "v")
+        found.append([each.name for each in secrets.list_properties_of_secrets()])
+        azure_twin.arm("DELETE", vault, "2023-07-01")
+    assert found == [["first"], ["second"]]

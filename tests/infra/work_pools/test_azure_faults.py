@@ -73,6 +73,8 @@ def test_the_platform_restarts_a_running_group(pool: Pool) -> None:
     assert pool.twin.control.post("/twin/restart", json={"resource": group["id"]}).status_code == 204
     assert pool.server.wait(run)["type"] == "COMPLETED"
     pool.twin.wait_for_groups([])
+    states = [state["type"] for state in pool.server.history(run)]
+    assert states[-3:] == ["RUNNING", "RUNNING", "COMPLETED"]  # The first attempt ended with its container.
 
 
 @pytest.mark.parametrize(
