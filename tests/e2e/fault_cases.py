@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from infra.azure_twin.rehearsal.landing_zone import Subscription, identity
 from mlops.core.serving import Environment
 from tests.e2e.fault_world import IMAGES, MEMORY, OF_PROVISION, End, World
+from tests.infra.principals import Principal
 
 Play = Callable[[World], End]
 Strike = dict[str, Any]
+CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 TRIES = 5
 """How often a task is tried."""
 
@@ -63,14 +66,6 @@ def destroy_again(world: World) -> End:
     return world.provision(destroy=True)
 
 
-def provision_in_a_group(world: World, during: Callable[[str], None] | None = None) -> End:
-    """The flow provision in a container group."""
-    variables = {
-        "ML_RESOURCEGROUP": OF_PROVISION, "ML_WORKSPACE": "mlw-faults", "ML_COMPUTENAME": "faultscompute",
-    }  # fmt: skip
-    return world.on_worker("provision", "operations", {"env": variables}, during, model="iris", variables=None)
-
-
 def train(**job: Any) -> Play:
     return lambda world: world.train(job)
 
@@ -113,8 +108,23 @@ def restarting(environment: Environment, *, move: bool = False) -> Play:
 
 def provision_restarted(world: World) -> End:
     """The flow provision in a container group, which the platform restarts once there is a storage account."""
-    made = lambda: any(OF_PROVISION in each["id"] for each in world.twin.resources("storageAccounts"))  # noqa: E731
-    return provision_in_a_group(world, lambda run: restart_run(world, run, made))
+
+    def restart(run: str) -> None:
+        def made() -> bool:
+            return any(OF_PROVISION in each["id"] for each in world.twin.resources("storageAccounts"))
+
+        restart_run(world, run, made)
+
+    variables = {
+        "ML_RESOURCEGROUP": OF_PROVISION, "ML_WORKSPACE": "mlw-faults", "ML_COMPUTENAME": "faultscompute",
+    }  # fmt: skip
+    # Flow runs on Azure have no role with which they could make a resource group and what is in it.
+    flows = Principal(world.twin, identity(Subscription(world.twin.environment), "flows"))
+    flows.grant(CONTRIBUTOR, f"/subscriptions/{world.twin.subscription}")
+    try:
+        return world.on_worker("provision", "operations", {"env": variables}, restart, model="iris", variables=None)
+    finally:
+        flows.lose(CONTRIBUTOR)
 
 
 def release_restarted(world: World) -> End:
@@ -173,7 +183,8 @@ PROVISION = (
     Case("provision", "slow delete", "--destroy, 5 s", strike("slow delete", f"{OF_PROVISION}$", seconds=5), destroy),
     Case("provision", "failing delete", "--destroy", strike("delete fails", f"{OF_PROVISION}$"), destroy, "FAILED",
          "InternalServerError", again=destroy_again, quick=True),
-    Case("provision", "restart by the platform", "the flow runs, in its container group", (), provision_restarted),
+    Case("provision", "restart by the platform", "the flow runs, in its container group, with the role Contributor",
+         (), provision_restarted),
 )  # fmt: skip
 
 TRAINING = (

@@ -72,7 +72,7 @@ def write(seen: list[Seen]) -> None:
     sections = {part.partition("\n")[0]: part for part in text.split("\n## ")[1:]}
     for flow, group in itertools.groupby(seen, key=lambda each: each.case.flow):
         rows = [row(each) for each in group]
-        told = f"{len(rows)} rows; {results.now()}; {results.machine()}."
+        told = f"{len(rows)} row{'' if len(rows) == 1 else 's'}; {results.now()}; {results.machine()}."
         table = "\n".join([f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}", *rows])
         sections[TITLES[flow]] = f"{TITLES[flow]}\n\n{told}\n\n{table}\n"
     parts = [sections[title] for title in TITLES.values() if title in sections]
