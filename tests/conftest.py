@@ -7,6 +7,8 @@ from unittest.mock import patch
 
 import pytest
 
+from deployments.stack.processes import let_children_heed_interrupts
+
 pytest_plugins = ["tests.fakes.azurite", "tests.infra.prefect_server", "tests.infra.twin"]
 
 
@@ -17,6 +19,7 @@ def _forget_settings() -> None:
 
 # Also here: fixtures of whole modules are made before those of a test. make exports the profile, for one.
 _forget_settings()
+let_children_heed_interrupts()
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -78,6 +79,16 @@ class Component:
         return hashlib.sha256(msgspec.json.encode(given, order="deterministic")).hexdigest()
 
 
+def let_children_heed_interrupts() -> None:
+    """Let processes that are started from now on end by SIGINT, by which Prefect's workers end themselves.
+
+    A shell lets what it runs in the background ignore SIGINT (``make up &`` in a script, ``nohup``), and whoever
+    ignores it has children that do. This process goes on ignoring it, but by a handler, which children do not inherit.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+
 class Processes:
     """The recorded processes of one state directory."""
 
@@ -114,6 +125,8 @@ class Processes:
         if log.exists():
             log.replace(log.with_suffix(".log.1"))
         started = time.time()
+        if threading.current_thread() is threading.main_thread():
+            let_children_heed_interrupts()
         with log.open("wb") as output:
             child = subprocess.Popen(
                 component.command,
