@@ -83,16 +83,50 @@ class ScoringApp:
             answer = await self._answer(scope, path, receive)
         except Disconnected:
             return
-        except Refused as refused:
-            answer = refusal(refused)
-        except Exception:
-            logger.exception("%s %s failed", scope["method"], path)
-            answer = Answer(500, msgspec.json.encode({"error": "the service failed on this request; its log says why"}))
+        except Exception as error:  # noqa: BLE001 - It is logged and answered.
+            answer = self._failure(error, scope)
         headers = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
         if path in self._routes:
             self._metrics.observe(path, answer.status, time.perf_counter() - started)
+
+    def at_once(self, scope: Scope, body: bytes, respond: Callable[[Answer], None]) -> bool:
+        """Score a single record without a task of its own, which costs more than all that scoring does.
+
+        Returns:
+            Whether ``respond`` will be called. If not, nothing was done and the request is to be answered as any
+            other: it is for something else, or is refused, or takes its time.
+        """
+        if scope["path"] != "/score" or scope["method"] != "POST" or len(body) > self._limits.body:
+            return False
+        generation, headers = self._serving.current, dict(scope["headers"])
+        if generation is None or self._in_flight >= self._limits.requests:
+            return False
+        given = headers.get(b"x-request-id")
+        if given is not None and not REQUEST_ID.fullmatch(given.decode("latin-1")):
+            return False
+        if not self._keys.allows(headers.get(b"authorization")):
+            return False
+        started = time.perf_counter()
+
+        def done(found: bytes | Exception) -> None:
+            self._in_flight -= 1
+            answer = Answer(200, found) if isinstance(found, bytes) else self._failure(found, scope)
+            respond(answer)
+            self._metrics.observe("/score", answer.status, time.perf_counter() - started)
+
+        if self._scorer.score_soon(generation, _request_id(headers), body, done):
+            self._in_flight += 1
+            return True
+        return False
+
+    def _failure(self, error: Exception, scope: Scope) -> Answer:
+        """The answer to a request that was refused, or on which the service failed."""
+        if isinstance(error, Refused):
+            return refusal(error)
+        logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+        return Answer(500, msgspec.json.encode({"error": "the service failed on this request; its log says why"}))
 
     async def _answer(self, scope: Scope, path: str, receive: Receive) -> Answer:
         method, handler = self._routes.get(path, ("", None))

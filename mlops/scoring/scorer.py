@@ -19,7 +19,7 @@ from mlops.scoring.onnx_model import Probabilities
 from mlops.scoring.records import Rows
 from mlops.scoring.shadow import Shadow
 from mlops.scoring.state import Choice, Generation
-from mlops.scoring.together import Group, Together
+from mlops.scoring.together import Done, Group, Together
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +75,21 @@ class Scorer:
             Refused: 4xx for what is wrong with the request, 500 when the model failed, 503 when it took too long.
         """
         choice = generation.choose(request_id)
-        if choice.role == "champion" and choice.model.quick and len(body) <= SMALL and body.startswith(b"{"):
+        if _is_quick(choice, body):
             return self._together.ask(generation, choice, request_id, body)
         return self._score_alone(generation, choice, request_id, body)
+
+    def score_soon(self, generation: Generation, request_id: str, body: bytes, done: Done) -> bool:
+        """Let ``done`` be told the answer without anybody waiting for it.
+
+        Returns:
+            Whether it will be: with a canary, or a request that is not quickly answered, nothing is done.
+        """
+        # With a canary the id would choose, and a request without one would be given another when it is asked again.
+        if generation.canary or not _is_quick(choice := generation.champion_choice, body):
+            return False
+        self._together.add(generation, choice, request_id, body, done)
+        return True
 
     async def _score_alone(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> bytes:
         if choice.role == "canary":
@@ -215,6 +227,11 @@ class Scorer:
 
     def _count(self, attempt: Attempt, status: int) -> None:
         self._metrics.answered(attempt.choice.role, attempt.choice.served.version, status, attempt.seconds)
+
+
+def _is_quick(choice: Choice, body: bytes) -> bool:
+    """Whether a request is for one record of a quick champion."""
+    return choice.role == "champion" and choice.model.quick and len(body) <= SMALL and body.startswith(b"{")
 
 
 def _entry(

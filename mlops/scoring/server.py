@@ -1,5 +1,7 @@
 """The HTTP server: uvicorn on one thread with uvloop and httptools, and the bounds on connections that it leaves open.
 
+An application may answer a request ``at_once``, without the task that ASGI has for each: most of what a server costs.
+
 A server with threads of its own hands every request from one to the other and back, and each time they wait for the
 interpreter: that took more than all that the service does for an answer.
 """
@@ -7,12 +9,15 @@ interpreter: that took more than all that the service does for an answer.
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from mlops.scoring.http import Answer
 
 HEAD_BYTES = 64 * 1024
 """Of a request's head, its headers and target, before the connection is closed."""
@@ -24,11 +29,21 @@ DRAIN_SECONDS = 20
 """Requests that have begun may take this long when the service is stopped."""
 
 
+AtOnce = Callable[[Any, bytes, Callable[[Answer], None]], bool]
+"""From a request's scope, its body, and what is told the answer, to whether that will be told."""
+
+
 class Connection(HttpToolsProtocol):
-    """A connection whose heads are bounded in size and time.
+    """A connection whose heads are bounded in size and time, and whose requests the application may answer at once.
 
     The clock runs only while a head is incomplete, which it hardly ever is: it comes in one piece.
     """
+
+    _at_once: AtOnce | None = None
+    _parsing = False
+    """Whether what has come is being parsed."""
+    _held: RequestResponseCycle | None = None
+    """A request whose head is complete, while the rest of what has come is parsed."""
 
     _head = 0
     """Bytes of an incomplete head, without those that came with its first ones."""
@@ -38,6 +53,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As in uvicorn.
         """Wait for the first request."""
         super().connection_made(transport)
+        self._at_once = getattr(self.app, "at_once", None)
         self._clock = self.loop.call_later(HEAD_SECONDS, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -47,8 +63,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, unless it is too much of a head."""
-        was_incomplete = self._incomplete
+        was_incomplete, self._parsing = self._incomplete, True
         super().data_received(data)
+        self._parsing = False
+        if self._held:  # Its body is still to come, and to be waited for.
+            self._start_held(whole=False)
         if not self._incomplete:
             if self._clock is not None:
                 self._stop_clock()
@@ -69,6 +88,46 @@ class Connection(HttpToolsProtocol):
         self._incomplete = False
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        super().on_message_complete()
+        if self._held:
+            self._start_held(whole=True)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin to answer: now, or as soon as all of what has come is parsed."""
+        if self._parsing and cycle.more_body and app is self.app:
+            self._held = cycle
+        elif cycle.more_body or app is not self.app or not self._answers_at_once(cycle):
+            super()._start_asgi_task(cycle, app)
+
+    def _start_held(self, *, whole: bool) -> None:
+        cycle, self._held = self._held, None
+        assert cycle  # noqa: S101 - Whoever calls has looked.
+        if not whole or not self._answers_at_once(cycle):
+            super()._start_asgi_task(cycle, self.app)
+
+    def _answers_at_once(self, cycle: RequestResponseCycle) -> bool:
+        if self._at_once is None or cycle.waiting_for_100_continue or self.flow.write_paused:
+            return False
+        return self._at_once(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
+
+    def _respond(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        """Write an answer in one piece, and take up the next request."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        length = b"%d" % len(answer.body)
+        headers = [*cycle.default_headers, (b"content-type", answer.kind), (b"content-length", length), *answer.headers]
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", answer.body]))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        cycle.on_response = _nothing  # It refers to this connection, which refers to the cycle.
+
     def _close(self) -> None:
         self._stop_clock()
         self.transport.abort()
@@ -77,6 +136,10 @@ class Connection(HttpToolsProtocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+
+
+def _nothing() -> None:
+    """Nothing is left to do."""
 
 
 class Server(uvicorn.Server):

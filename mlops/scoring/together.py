@@ -1,10 +1,16 @@
 """Brings together the requests that come at the same moment, so that each step is taken for all of them at once."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mlops.scoring.errors import Refused
 from mlops.scoring.state import Choice, Generation
+
+logger = logging.getLogger(__name__)
+Done = Callable[[bytes | Exception], None]
+"""Told a request's answer, or why it has none."""
 
 
 class Group:
@@ -15,7 +21,7 @@ class Group:
         self.choice = choice
         self.request_ids: list[str] = []
         self.bodies: list[bytes] = []
-        self.waiting: list[asyncio.Future[bytes]] = []
+        self.waiting: list[Done] = []
 
 
 class Together:
@@ -33,31 +39,39 @@ class Together:
 
     def ask(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> "asyncio.Future[bytes]":
         """The answer to a request, to be awaited; ``Refused``, when it has none, is of this request alone."""
-        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.add(generation, choice, request_id, body, partial(_settle, waiting))
+        return waiting
+
+    def add(self, generation: Generation, choice: Choice, request_id: str, body: bytes, done: Done) -> None:
+        """Let ``done`` be told the answer to a request, as soon as the event loop has nothing else to read."""
         group = self._group
         if group is None or group.choice is not choice:  # Each generation has choices of its own.
             group = self._group = Group(generation, choice)
-            loop.call_soon(self._answer_all, group)
-        waiting: asyncio.Future[bytes] = loop.create_future()
+            asyncio.get_running_loop().call_soon(self._answer_all, group)
         group.request_ids.append(request_id)
         group.bodies.append(body)
-        group.waiting.append(waiting)
-        return waiting
+        group.waiting.append(done)
 
     def _answer_all(self, group: Group) -> None:
         if self._group is group:
             self._group = None
+        answers: Sequence[bytes | Exception]
         try:
             answers = self._answer(group)
         except Exception as error:  # noqa: BLE001 - Nobody else would tell those who wait.
-            for each in group.waiting:
-                if not each.done():
-                    each.set_exception(error)
-            return
-        for each, answer in zip(group.waiting, answers, strict=True):
-            if each.done():
-                continue  # Nobody waits any more.
-            if isinstance(answer, Refused):
-                each.set_exception(answer)
-            else:
-                each.set_result(answer)
+            answers = [error] * len(group.waiting)
+        for done, answer in zip(group.waiting, answers, strict=True):
+            try:
+                done(answer)
+            except Exception:
+                logger.exception("an answer could not be given")
+
+
+def _settle(waiting: "asyncio.Future[bytes]", answer: bytes | Exception) -> None:
+    if waiting.done():
+        return  # Nobody waits any more.
+    if isinstance(answer, Exception):
+        waiting.set_exception(answer)
+    else:
+        waiting.set_result(answer)

@@ -1,16 +1,14 @@
 """A connection may be neither slow nor large before its request has begun, and answers as HTTP says otherwise."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from uvicorn.server import ServerState
 
 from mlops.scoring import server
+from tests.scoring.connections import converse
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
-Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -19,28 +17,6 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
-
-
-def converse(client: Client) -> None:
-    """Let a client talk to a server of its own."""
-
-    async def both() -> None:
-        config = server.configure(echo)
-        config.load()
-        state = ServerState()
-        listening = await asyncio.get_running_loop().create_server(
-            lambda: server.Connection(config, state, {}), "127.0.0.1", 0
-        )
-        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
-        try:
-            async with asyncio.timeout(10):
-                await client(reader, writer)
-        finally:
-            writer.close()
-            listening.close()
-
-    with asyncio.Runner(loop_factory=server.configure(echo).get_loop_factory()) as runner:
-        runner.run(both())
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -67,7 +43,7 @@ def test_requests_follow_one_another_also_in_one_packet_and_in_pieces() -> None:
             await writer.drain()
         assert await answer(reader) == b"/a"
 
-    converse(client)
+    converse(echo, client)
 
 
 @pytest.mark.parametrize("sent", [b"", GET[:-2], GET + GET[:-2]], ids=["nothing", "part of a head", "then part"])
@@ -80,7 +56,7 @@ def test_a_slow_head_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPa
             await answer(reader)
         assert await closed(reader)
 
-    converse(client)
+    converse(echo, client)
 
 
 def test_an_idle_connection_is_kept_longer_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +68,7 @@ def test_an_idle_connection_is_kept_longer_than_a_head_may_take(monkeypatch: pyt
             assert await answer(reader) == b"/a"
             await asyncio.sleep(0.15)
 
-    converse(client)
+    converse(echo, client)
 
 
 def test_an_endless_head_is_not_kept() -> None:
@@ -102,4 +78,4 @@ def test_an_endless_head_is_not_kept() -> None:
             writer.write(b"X-%d: " % i + b"x" * 990 + b"\r\n")
         assert await closed(reader)
 
-    converse(client)
+    converse(echo, client)
