@@ -6,7 +6,7 @@ Pyarrow's conversion imports pandas where it is installed, which would double th
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -78,7 +78,7 @@ def array(values: Any, kind: "pa.DataType") -> "pa.Array":
     import pyarrow as pa
 
     if isinstance(values, Constant):
-        return _constant(*values, kind)
+        return _constant(values.value, 1 << (values.rows - 1).bit_length(), kind).slice(0, values.rows)
     if pa.types.is_list(kind):
         return _lists(values, kind)
     if isinstance(values, np.ndarray):
@@ -86,7 +86,7 @@ def array(values: Any, kind: "pa.DataType") -> "pa.Array":
     if isinstance(values[0], Numbered):
         return _numbered(values)
     if isinstance(values[0], Coded):
-        return pa.concat_arrays([_coded(each) for each in values])
+        return pa.concat_arrays([_coded(list(run)) for _, run in groupby(values, lambda each: id(each.texts))])
     validity = None
     if None in values:
         present = [value is not None for value in values]
@@ -135,11 +135,12 @@ def _suffixes(count: int) -> tuple[list[bytes], NDArray[np.int32]]:
     return suffixes, np.fromiter(map(len, suffixes), np.int32, count)
 
 
-def _coded(values: Coded) -> "pa.Array":
+def _coded(parts: Sequence[Coded]) -> "pa.Array":
+    """Parts with the same texts."""
     import pyarrow as pa
 
-    places = _numbers(values.places, pa.int32(), None)
-    return _texts(values.texts, None).take(places)
+    places = _numbers(np.concatenate([part.places for part in parts]), pa.int32(), None)
+    return _texts(parts[0].texts, None).take(places)
 
 
 def _strings(data: bytes, lengths: NDArray[np.int32], validity: "pa.Buffer | None") -> "pa.Array":
@@ -155,7 +156,9 @@ def _ends(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
     return ends
 
 
+@lru_cache(maxsize=16)
 def _constant(value: Any, rows: int, kind: "pa.DataType") -> "pa.Array":
+    """Who answers, where and with what is the same for hours; arrays are never written to."""
     import pyarrow as pa
 
     if not pa.types.is_string(kind):

@@ -25,6 +25,8 @@ ARRAY_ROWS = 25_000
 """The same, where they are arrays."""
 PAUSE_ROWS = 1_000
 """After steps of so many rows there is a pause."""
+ARRAY_PAUSE_ROWS = 100_000
+"""The same, where rows are arrays: more pauses would let the log fall behind the batches that it is for."""
 PAUSE_SECONDS = 0.001
 
 
@@ -33,27 +35,27 @@ def prediction_table(parts: Sequence[Predictions | Block], environment: str) -> 
     import pyarrow as pa
 
     tables, fields, since = [], prediction_fields(parts[0].schema), 0
-    for columns in _tables(parts, environment):
+    for columns, most in _tables(parts, environment):
         arrays = []
         for field, values in zip(fields, columns, strict=True):
             arrays.append(array(values, field.type))
             since += len(arrays[-1])
-            if since >= PAUSE_ROWS:
+            if since >= most:
                 time.sleep(PAUSE_SECONDS)
                 since = 0
         tables.append(pa.Table.from_arrays(arrays, schema=fields))
     return pa.concat_tables(tables)
 
 
-def _tables(parts: Sequence[Predictions | Block], environment: str) -> Iterator[Iterator[Any]]:
-    """The columns of blocks, and those of neighbours that are no blocks and alike."""
+def _tables(parts: Sequence[Predictions | Block], environment: str) -> Iterator[tuple[Iterator[Any], int]]:
+    """The columns of blocks, and those of neighbours that are no blocks and alike, with the rows between pauses."""
     for kind, run in groupby(parts, _kind):
         if kind is Block:
-            yield from (_block_columns(part, environment) for part in run if isinstance(part, Block))
-        else:
-            alike = [part for part in run if isinstance(part, Predictions)]
-            most = ARRAY_ROWS if kind is np.ndarray else LIST_ROWS
-            yield from (_columns(some, environment) for some in _portions(alike, most))
+            yield from ((_block_columns(part, environment), PAUSE_ROWS) for part in run if isinstance(part, Block))
+            continue
+        alike = [part for part in run if isinstance(part, Predictions)]
+        most, pause = (ARRAY_ROWS, ARRAY_PAUSE_ROWS) if kind is np.ndarray else (LIST_ROWS, PAUSE_ROWS)
+        yield from ((_columns(some, environment), pause) for some in _portions(alike, most))
 
 
 def _kind(part: Predictions | Block) -> type:
