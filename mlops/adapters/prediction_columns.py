@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LIST_ROWS = 2_500
 """Rows converted at once, where they are lists."""
-ARRAY_ROWS = 25_000
+ARRAY_ROWS = 50_000
 """The same, where they are arrays."""
 PAUSE_ROWS = 1_000
 """After steps of so many rows there is a pause."""
@@ -30,11 +30,11 @@ ARRAY_PAUSE_ROWS = 100_000
 PAUSE_SECONDS = 0.001
 
 
-def prediction_table(parts: Sequence[Predictions | Block], environment: str) -> "pa.Table":
-    """The rows of predictions that share a schema, in the order of ``prediction_fields``."""
+def prediction_tables(parts: Sequence[Predictions | Block], environment: str) -> Iterator["pa.Table"]:
+    """The rows of predictions that share a schema, in the order of ``prediction_fields``; some at a time."""
     import pyarrow as pa
 
-    tables, fields, since = [], prediction_fields(parts[0].schema), 0
+    fields, since = prediction_fields(parts[0].schema), 0
     for columns, most in _tables(parts, environment):
         arrays = []
         for field, values in zip(fields, columns, strict=True):
@@ -43,8 +43,8 @@ def prediction_table(parts: Sequence[Predictions | Block], environment: str) -> 
             if since >= most:
                 time.sleep(PAUSE_SECONDS)
                 since = 0
-        tables.append(pa.Table.from_arrays(arrays, schema=fields))
-    return pa.concat_tables(tables)
+        yield pa.Table.from_arrays(arrays, schema=fields)
+        time.sleep(PAUSE_SECONDS)  # To encode them was a step, too.
 
 
 def _tables(parts: Sequence[Predictions | Block], environment: str) -> Iterator[tuple[Iterator[Any], int]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.adapters.prediction_blocks import Block, Compactor
-from mlops.adapters.prediction_columns import PAUSE_SECONDS, prediction_table
+from mlops.adapters.prediction_columns import PAUSE_SECONDS, prediction_tables
 from mlops.adapters.prediction_tables import (
     DAY,
     Labels,
@@ -168,8 +168,11 @@ class PredictionLog:
         """Put rows of one kind, date and schema into the spool."""
         rows = sum(map(len, parts))
         try:
-            table = prediction_table(parts, self._environment) if kind == "predictions" else label_table(parts)
-            kept = self._spool.add(kind, day, rows, parquet(table))
+            if kind == "predictions":
+                data = parquet(prediction_fields(parts[0].schema), prediction_tables(parts, self._environment))
+            else:
+                data = parquet(label_fields(), [label_table(parts)])
+            kept = self._spool.add(kind, day, rows, data)
             reason = "the spool is full"
         except Exception as error:
             logger.exception("%d rows of the prediction log cannot be written", rows)

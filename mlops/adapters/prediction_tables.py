@@ -1,6 +1,6 @@
 """The rows of the prediction log and their Arrow form."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -115,13 +115,15 @@ def label_table(parts: Sequence[Labels]) -> "pa.Table":
     return pa.Table.from_arrays(arrays, schema=fields)
 
 
-def parquet(table: "pa.Table") -> bytes:
-    """Encode a table as one Parquet file."""
+def parquet(fields: "pa.Schema", tables: Iterable["pa.Table"]) -> bytes:
+    """Encode tables as one Parquet file, each as a group of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # A dictionary of numbers, or of ids, takes four times as long as all else and is given up when it is full.
-    repeated = [field.name for field in table.schema if pa.types.is_string(field.type) and field.name != "_request_id"]
+    repeated = [field.name for field in fields if pa.types.is_string(field.type) and field.name != "_request_id"]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, use_dictionary=repeated)
+    with pq.ParquetWriter(sink, fields, use_dictionary=repeated) as writer:
+        for table in tables:
+            writer.write_table(table)
     return bytes(sink.getvalue())
