@@ -7,6 +7,7 @@ interpreter: that took more than all that the service does for an answer.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mlops.scoring.http import Answer
 
+logger = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024
 """Of a request's head, its headers and target, before the connection is closed."""
 HEAD_SECONDS = 30.0
@@ -110,7 +112,11 @@ class Connection(HttpToolsProtocol):
     def _answers_at_once(self, cycle: RequestResponseCycle) -> bool:
         if self._at_once is None or cycle.waiting_for_100_continue or self.flow.write_paused:
             return False
-        return self._at_once(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
+        try:
+            return self._at_once(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
+        except Exception:  # Uvicorn would take it for a mistake of the client's.
+            logger.exception("a request could not be answered at once")
+            return False
 
     def _respond(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         """Write an answer in one piece, and take up the next request."""

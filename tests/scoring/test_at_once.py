@@ -33,6 +33,8 @@ class Echo:
             asyncio.get_running_loop().call_soon(respond, Answer(200, body))
         elif body.startswith(b"later"):
             self.told.append(respond)
+        elif body.startswith(b"fault"):
+            raise RuntimeError("a fault of ours")
         else:
             return False
         return True
@@ -100,6 +102,19 @@ def test_a_client_that_waits_for_100_continue_is_told_to() -> None:
         assert (await read_answer(reader))[2] == b"soon 1"
 
     converse(echo, client)
+
+
+def test_what_goes_wrong_is_logged_and_answered_by_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    echo = Echo()
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(post(b"fault"))
+        status, _, body = await read_answer(reader)
+        assert (status, body) == (200, b"fault")
+
+    converse(echo, client)
+    assert echo.by_task == [b"fault"]
+    assert "a fault of ours" in caplog.text
 
 
 @pytest.mark.parametrize("request_", [post(b"soon", "Connection: close"), post(b"soon", version="1.0")])
