@@ -174,6 +174,7 @@ class Twin:
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,  # Longer than clients keep theirs: whoever ends first must not be asked any more.
             ssl_context_factory=(lambda *_: context) if context else None,
         )
         server = _Server(config)

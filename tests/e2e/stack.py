@@ -34,7 +34,8 @@ class Stack:
             "MLOPS_EVIDENTLY_PORT": str(evidently),
             "MLOPS_SCORING_PORT": str(scoring),
         }
-        self.api = httpx.Client(base_url=f"http://127.0.0.1:{prefect}/api", trust_env=False, timeout=30)
+        limits = httpx.Limits(keepalive_expiry=2)  # The server ends silent connections after 5 s.
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{prefect}/api", trust_env=False, timeout=30, limits=limits)
         self.ports = (prefect, mlflow, reports, evidently)
 
     def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

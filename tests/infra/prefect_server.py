@@ -26,7 +26,9 @@ class PrefectServer:
     def __init__(self, url: str, home: Path) -> None:
         self.url = url
         self.home = home
-        self.api = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        # The server ends a silent connection after 5 s, and httpx, too: it might ask at that very moment.
+        limits = httpx.Limits(keepalive_expiry=2)
+        self.api = httpx.Client(base_url=url, trust_env=False, timeout=30, limits=limits)
 
     @property
     def environment(self) -> dict[str, str]:
