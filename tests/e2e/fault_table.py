@@ -20,6 +20,9 @@ times a second meanwhile. A part of the rows is played in every test run (`tests
 
 *ends* is the flow run's state, with Azure's words in its message; *again* the next run, without the fault; *left* what
 was on Azure afterwards beside the two scoring groups. Seconds are those of the machine on which everything ran.
+
+Workers act by a managed identity, as `infra/bicep` gives them, and have no secret that could be wrong; a worker without
+a role is among the tests of the pools ([azure-twin.md](azure-twin.md#faults-and-outcomes)).
 """
 TITLES = {"provision": "Provisioning", "training": "Training", "release": "Release"}
 COLUMNS = ("fault", "strikes while", "ends", "message", "again", "left", "PROD")
