@@ -176,7 +176,7 @@ def test_who_does_not_read_is_not_written_to_for_ever() -> None:
         before = -1
         while len(echo.at_once_asked) > before or transport.get_write_buffer_size() == 0:
             before = len(echo.at_once_asked)
-            writer.write(asked * 50)
+            writer.write(asked * 200)
             await asyncio.sleep(0.2)
         assert before < MANY
         transport.abort()
