@@ -3,20 +3,20 @@
 import os
 import subprocess
 import sys
-import time
 from datetime import datetime
+from uuid import UUID
 
 from deployments.demo import runs
 from deployments.demo.stage import Stage, prod, run_deployment, serve_all
+from mlops.adapters.azure_resources import Resource
 from mlops.adapters.datasets import iris_csv
 from mlops.adapters.registry import CHALLENGER
 from tasks.context import ModelContext, open_model
+from tasks.reaper import GROUP_TAG
 
 MODEL = "iris"
 APPROVER = "demo"
 PROVISION_SECONDS = 600
-PERSON_SECONDS = 20
-"""A person takes longer to approve: the suspended run's container group is gone by then (docs/azure-twin.md)."""
 
 
 def play(stage: Stage) -> None:
@@ -73,6 +73,18 @@ def provision(stage: Stage, context: ModelContext) -> None:
         notes.append(done.stdout.strip().rpartition("\n")[2])
 
 
+def groups_of(run: UUID) -> list[Resource]:
+    """The container groups of a flow run; none where flow runs have no such groups."""
+    from mlops.adapters.azure_auth import credential
+    from mlops.adapters.container_groups import tagged
+
+    settings = open_model(MODEL).settings
+    if settings.profile != "azure":
+        return []
+    found = tagged(credential(settings), settings.azure_subscription, settings.azure_resource_group, GROUP_TAG)
+    return [each for each in found if each.tags[GROUP_TAG] == str(run)]
+
+
 def approve_release(stage: Stage, since: datetime, version: str) -> None:
     """Find the release of a version that the automation has started, and fill in its form as soon as it asks."""
     with stage.step("iris: release, UAT and smoke test") as notes:
@@ -83,8 +95,8 @@ def approve_release(stage: Stage, since: datetime, version: str) -> None:
         notes.append(f"run {waiting.name} waits for its approval")
     with stage.step("iris: approval, PROD, verification") as notes:
         if waiting.state and not waiting.state.is_final():
-            if open_model(MODEL).settings.profile == "azure":
-                time.sleep(PERSON_SECONDS)
+            # A person takes longer; an approval while the group is being deleted crashes the run (docs/azure-twin.md).
+            runs.wait_for("the end of the run's container group", lambda: None if groups_of(waiting.id) else True)
             runs.approve(waiting.id, APPROVER, "Approved by the demo, through the API that the UI uses.")
         done = runs.completed(runs.wait_for("the release of iris", lambda: runs.ended(waiting.id)))
         notes.append(done.state.message or "" if done.state else "")
