@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import httpx
+import psutil
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> bool:
@@ -15,6 +16,14 @@ def eventually(condition: Callable[[], object], seconds: float = 20.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def gone(pid: int | None) -> bool:
+    """Whether a process has ended (not: was never there); where nobody waits for orphans, it stays as a zombie."""
+    try:
+        return pid is not None and psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def becomes_ready(client: httpx.Client, process: subprocess.Popen[bytes], seconds: float = 30.0) -> bool:

@@ -19,6 +19,7 @@ from mlops.adapters.services.local import LocalServices
 from mlops.adapters.services.ports import Ports
 from mlops.settings import Settings, SettingsError
 from tests.adapters.services_contract import Member, ServicesContract, eventually
+from tests.waiting import gone
 
 
 def free_ports() -> int:
@@ -90,11 +91,6 @@ def kill(pid: int | None) -> None:
     process = psutil.Process(pid)
     process.kill()
     process.wait(10)
-
-
-def gone(pid: int | None) -> bool:
-    """Whether a process has ended, reaped or not."""
-    return pid is not None and (not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_killed_service_is_started_again_at_its_address(services: LocalServices) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from deployments.stack.processes import Component, ComponentError, Processes, Record, until
 from tests.deployments.conftest import SLEEP
+from tests.waiting import gone
 
 PARENT = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); time.sleep(600)"
 STUBBORN = (
@@ -32,11 +33,6 @@ WORKER = (
     + TALKING.format(name="parent")
     + f"subprocess.Popen([sys.executable, '-c', {CHILD!r}]); time.sleep(600)"
 )
-
-
-def gone(process: psutil.Process) -> bool:
-    """Whether a process ended; where nobody waits for orphans, a zombie stays."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def ignore(_: object) -> None:
@@ -63,7 +59,7 @@ def test_what_a_background_job_starts_can_be_interrupted(processes: Processes, m
     child = psutil.Process(record.pid)
     os.kill(record.pid, signal.SIGINT)
 
-    assert until(lambda: gone(child), 10)
+    assert until(lambda: gone(child.pid), 10)
 
 
 @pytest.fixture
@@ -96,7 +92,7 @@ def test_children_of_a_killed_leader_are_ended(processes: Processes, make: Calla
     assert until(lambda: processes.running("server") is None, 10)
     assert processes.members(record) == [child]
     assert processes.stop("server")
-    assert until(lambda: gone(child), 1)  # Its memory is gone a moment before it is.
+    assert until(lambda: gone(child.pid), 1)  # Its memory is gone a moment before it is.
 
 
 def test_process_that_ignores_the_stop_signal_is_killed(processes: Processes, make: Callable[..., Component]) -> None:

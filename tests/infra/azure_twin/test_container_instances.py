@@ -12,6 +12,7 @@ from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 from azure.mgmt.resource import ResourceManagementClient
 
 from tests.infra.twin import GROUP, RunningTwin
+from tests.waiting import gone
 
 
 @pytest.fixture
@@ -135,14 +136,6 @@ time.sleep(600)
 """
 
 
-def lives(pid: str) -> bool:
-    """Whether a process runs; one that nobody reaped does not."""
-    try:
-        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_what_a_container_started_ends_with_it_even_in_a_session_of_its_own(
     azure_twin: RunningTwin, client: ContainerInstanceManagementClient
 ) -> None:
@@ -153,14 +146,14 @@ def test_what_a_container_started_ends_with_it_even_in_a_session_of_its_own(
 
     azure_twin.wait_for(lambda: len(printed()) == 1)
     (first,) = printed()
-    assert lives(first)
+    assert not gone(int(first))
     identifier = client.container_groups.get(GROUP, "leaves").id
     assert azure_twin.control.post("/twin/restart", json={"resource": identifier}).status_code == 204
-    assert not lives(first)
+    assert gone(int(first))
     azure_twin.wait_for(lambda: printed() not in ([], [first]))
     (second,) = printed()
     client.container_groups.begin_delete(GROUP, "leaves").result()
-    assert not lives(second)
+    assert gone(int(second))
 
 
 def test_a_dns_label_is_given_once(client: ContainerInstanceManagementClient) -> None:
