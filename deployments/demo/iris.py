@@ -12,7 +12,7 @@ from mlops.adapters.azure_resources import Resource
 from mlops.adapters.datasets import iris_csv
 from mlops.adapters.registry import CHALLENGER
 from tasks.context import ModelContext, open_model
-from tasks.reaper import GROUP_TAG
+from tasks.reaper import GROUP_TAG, settings_of_azure
 
 MODEL = "iris"
 APPROVER = "demo"
@@ -74,12 +74,12 @@ def provision(stage: Stage, context: ModelContext) -> None:
 
 
 def groups_of(run: UUID) -> list[Resource]:
-    """The container groups of a flow run; none where flow runs have no such groups."""
+    """The container groups of a flow run; none where no Azure subscription is configured."""
     from mlops.adapters.azure_auth import credential
     from mlops.adapters.container_groups import tagged
 
-    settings = open_model(MODEL).settings
-    if settings.profile != "azure":
+    settings = settings_of_azure()
+    if settings is None:
         return []
     found = tagged(credential(settings), settings.azure_subscription, settings.azure_resource_group, GROUP_TAG)
     return [each for each in found if each.tags[GROUP_TAG] == str(run)]
@@ -95,7 +95,7 @@ def approve_release(stage: Stage, since: datetime, version: str) -> None:
         notes.append(f"run {waiting.name} waits for its approval")
     with stage.step("iris: approval, PROD, verification") as notes:
         if waiting.state and not waiting.state.is_final():
-            # A person takes longer; an approval while the group is being deleted crashes the run (docs/azure-twin.md).
+            # A person takes longer; an approval while the group is being deleted would crash the run.
             runs.wait_for("the end of the run's container group", lambda: None if groups_of(waiting.id) else True)
             runs.approve(waiting.id, APPROVER, "Approved by the demo, through the API that the UI uses.")
         done = runs.completed(runs.wait_for("the release of iris", lambda: runs.ended(waiting.id)))
