@@ -28,6 +28,7 @@ from mlops.adapters.serving import read_state
 from mlops.core import evaluation, training
 from mlops.core.assembly import bundle_files
 from mlops.core.serving import ServingState
+from mlops.spec import ModelSpec
 from mlops.spec import load as load_spec
 from tasks.context import ModelContext
 from tests.e2e.load import Load
@@ -173,7 +174,17 @@ def make_version(
     context: ModelContext, seed: int, labels: dict[str, str] | None = None, change: Change = lambda files: files
 ) -> str:
     """Train, register and accept a version of iris, as ``Iris.make`` says."""
-    spec, frame = context.spec, rows()
+    files = change(make_bundle(context.spec, seed, labels))
+    digest = bundles.save(context.store, "iris", f"seed-{seed}", files)
+    run = context.registry.log_run("iris", "made by the test", {}, {}, {})
+    version = context.registry.register("iris", run, digest, f"seed-{seed}", {"card.md": files["card.md"]})
+    context.ledger.record("gate", f"version-{version.version}", "accepted", numbers={"digest": digest})
+    return version.version
+
+
+def make_bundle(spec: ModelSpec, seed: int, labels: dict[str, str] | None = None) -> dict[str, bytes]:
+    """Train on a part of the rows, as ``Iris.make`` says; return the bundle's files."""
+    frame = rows()
     if labels:
         frame["Species"] = frame["Species"].map(labels)
     train, holdout = training.split(frame, spec)
@@ -183,12 +194,7 @@ def make_version(
     metrics = evaluation.evaluate(
         holdout["Species"], training.probabilities(estimator, holdout, spec.data), spec.data.target.classes
     )
-    files = change(bundle_files(spec, f"seed-{seed}", candidate, estimator, train, holdout, metrics))
-    digest = bundles.save(context.store, "iris", f"seed-{seed}", files)
-    run = context.registry.log_run("iris", "made by the test", {}, {}, {})
-    version = context.registry.register("iris", run, digest, f"seed-{seed}", {"card.md": files["card.md"]})
-    context.ledger.record("gate", f"version-{version.version}", "accepted", numbers={"digest": digest})
-    return version.version
+    return bundle_files(spec, f"seed-{seed}", candidate, estimator, train, holdout, metrics)
 
 
 def rows() -> pd.DataFrame:
