@@ -14,7 +14,7 @@ STUCK_SHARE = 0.1
 """A value rarer than this in the reference that fills a whole window is stuck; one that was
 common may fill a calm window (no rain, a single weekday)."""
 FEW_VALUES = 31
-"""Columns of so few values may be one for a whole window: month, day, hour."""
+"""Columns of so few values, texts or whole numbers, may be one for a whole window: year, month, day, hour."""
 UNIT_FACTOR = 2.0
 """Smallest factor that is a change of unit in any case."""
 UNITS = (1.609344, 1.852)
@@ -33,8 +33,8 @@ def unseen(name: str, before: Categories, now: Reading, level: float) -> Finding
     if before.other or not total or not known or new / total < UNSEEN_FLOOR:
         return None
     singles = sum(count == 1 for count in before.counts.values())
-    _, p_value = rates(singles, known, new, total)
-    if p_value >= level:
+    more, p_value = rates(singles, known, new, total)
+    if more <= 0 or p_value >= level:
         return None
     values = sorted((value for value in now.texts if value not in before.counts), key=lambda value: -now.texts[value])
     shares = {value: now.texts[value] / total for value in values[:5]}
@@ -53,7 +53,9 @@ def stuck(name: str, before: Numbers | Categories, now: Reading) -> Finding | No
         if now.rows - now.missing < 2 or now.low != now.high:
             return None
         share = before.counts[int(now.counts.argmax())] / max(1, sum(before.counts))
-        few, shown = len(before.edges) <= 2, now.low
+        # The lowest edge lies just below the lowest value; the others are values.
+        values = before.edges[1:]
+        few, shown = len(values) <= FEW_VALUES and all(value.is_integer() for value in values), now.low
     if few or share >= STUCK_SHARE:
         return None
     return Finding(column=name, kind="stuck", statistic=shown, effect=1 - share)

@@ -99,6 +99,23 @@ def test_a_changed_column_is_found_and_no_other(change: Change, expected: tuple[
     assert {column for column, _ in reported} == {expected[0]}
 
 
+@pytest.mark.parametrize("now", [6.0, 2027.0])
+def test_a_calendars_number_may_be_the_same_for_a_window_and_a_measurement_may_not(now: float) -> None:
+    whole = np.arange(2000) % 12 + 1.0 + (2014 if now > 12 else 0)
+    before, after = rows(2000, seed=0).assign(size=whole), rows(1000, seed=1)
+    assert ("size", "stuck") not in found(trained(before), after.assign(size=now))
+    assert ("size", "stuck") in found(trained(before.assign(size=whole / 7)), after.assign(size=now / 7))
+    assert ("rain", "stuck") in found(trained(before), after.assign(rain=0.123))
+
+
+def test_fewer_new_values_than_foretold_are_no_incident() -> None:
+    before, now = rows(2000, seed=0), rows(1000, seed=1)
+    before["town"] = before["town"].where(before["key"] % 10 > 0, before["key"].map("town {:.0f}".format))
+    profile = trained(before)
+    assert ("town", "unseen") not in found(profile, now.assign(town=now["town"].mask(now["key"] < 20, "Rom")))
+    assert ("town", "unseen") in found(profile, now.assign(town=now["town"].mask(now["key"] < 300, "Rom")))
+
+
 def test_a_difference_beyond_chance_but_without_weight_is_not_drift() -> None:
     before, now = rows(200_000, seed=0), rows(200_000, seed=1)
     now["weight"] *= 1.03
