@@ -4,7 +4,8 @@ A test's value in the window is compared with what the past windows make likely:
 autoregression forecasts it from the latest one, and Student's t says how far beyond its residuals it
 may lie (Box and Jenkins; Montgomery, Introduction to Statistical Quality Control, ch. 10). Independent
 windows, slow seasons and fast weekly ones are all special cases. A value that some past window reached
-is never beyond. This comes on top of the test itself, and never makes an alarm of what is none.
+is never beyond, unless a data incident of its column made it. This comes on top of the test itself, and
+never makes an alarm of what is none.
 """
 
 import math
@@ -19,7 +20,8 @@ from mlops.core.two_sample import Floats
 LENGTH = 60
 """Latest past windows that count."""
 FORGIVEN = 10
-"""Latest windows of which those beyond their threshold are left out; what stays longer is the new normal."""
+"""Latest windows of which those beyond their threshold are left out, and most windows with a data incident that are;
+what stays longer, or comes more often, is the new normal."""
 INPUTS: frozenset[Kind] = frozenset({"ks", "location", "scale", "chi2", "missing", "pair", "joint"})
 ANSWERS: frozenset[Kind] = frozenset({"confidence", "classes"})
 """They follow the inputs: where inputs moved no further than past windows did, that explains what the model says."""
@@ -33,10 +35,13 @@ Key = tuple[str, Kind, bool]
 
 
 class Past(msgspec.Struct, frozen=True):
-    """One past value of a test, and whether it was beyond its own calibrated threshold."""
+    """One past value of a test."""
 
     value: float
     beyond: bool = False
+    """Whether it was beyond its own calibrated threshold."""
+    broken: bool = False
+    """Whether its column's data were broken."""
 
 
 def beyond(value: float, past: Sequence[Past], level: float, least: int) -> bool | None:
@@ -49,10 +54,11 @@ def beyond(value: float, past: Sequence[Past], level: float, least: int) -> bool
         least: fewest usable past windows.
     """
     recent = list(past)[-LENGTH:]
+    rare = sum(each.broken for each in recent) <= FORGIVEN
     kept = [
         (age, each.value)
         for age, each in zip(range(len(recent), 0, -1), recent, strict=True)
-        if not (each.beyond and age <= FORGIVEN)
+        if not (each.beyond and age <= FORGIVEN) and not (each.broken and rare)
     ]
     if len(kept) < max(4, least):
         return None
@@ -98,11 +104,21 @@ def _judged(found: Finding, now: Findings, series: Sequence[Findings], level: fl
         return found
     key, side = _key(found), 1.0 if found.effect >= 0 else -1.0
     same = [past for past in series if key in past]
-    values = [Past(_value(past[key], past, side), past[key].drifted and past[key].calibrated) for past in same]
+    values = [
+        Past(_value(past[key], past, side), past[key].drifted and past[key].calibrated, _broken(found, past))
+        for past in same
+    ]
     far = beyond(_value(found, now, side), values, level, least)
     if far is None:
         return found
     return msgspec.structs.replace(found, calibrated=True) if far else _calm(found)
+
+
+def _broken(found: Finding, past: Findings) -> bool:
+    """Whether a past window had a data incident of a test's column, or of any where columns are tested together."""
+    broken = [each.column for each in past.values() if each.kind in INCIDENTS]
+    alone = found.kind in INPUTS and found.kind not in {"pair", "joint"}
+    return found.column in broken if alone else bool(broken)
 
 
 def _calm(found: Finding) -> Finding:

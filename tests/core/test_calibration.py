@@ -100,6 +100,16 @@ def test_only_drifted_findings_are_recalibrated_and_incidents_never() -> None:
     assert recalibrated([calm], history, 0.01, 20) == (calm,)
 
 
+@pytest.mark.parametrize(("often", "stands"), [(1, True), (10, True), (11, False)])
+def test_a_broken_window_excuses_nothing_unless_such_come_often(often: int, stands: bool) -> None:
+    """A unit that was wrong once must not hide smaller changes of its column for the next sixty windows."""
+    random = np.random.default_rng(6)
+    broken = [finding(3.0), finding(1000.0, "unit")]
+    quiet = [[finding(each)] for each in random.normal(0.0, 0.1, 40)]
+    history = [*quiet[:20], *[broken] * often, *quiet[20:]]
+    assert recalibrated([finding(1.5)], history, 0.01, 20)[0].drifted is stands
+
+
 def test_a_test_that_past_windows_did_not_make_keeps_its_own_threshold() -> None:
     history = [[finding(0.1)] for _ in range(30)]
     (found,) = recalibrated([finding(0.2, "missing")], history, 0.01, 20)
