@@ -204,14 +204,16 @@ def _persistence(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> t
         count += f" alone, but the last {given.lasting} together are, even without the worst of them"
     elif worse < policy.agree:
         return "investigate", f"{count}; a retraining needs {policy.agree} of {policy.of}."
-    recent = list(history)[max(0, len(history) - policy.cooldown_windows) :]
+    enough = [past for past in history if past.waits_for != "rows"]
+    recent = enough[max(0, len(enough) - policy.cooldown_windows) :]
     if any(past.verdict == "retrain" for past in recent):
         return "investigate", f"{count}, but a retraining was asked for within {policy.cooldown_windows} windows."
     return "retrain", f"{count}: retrain."
 
 
 def _same(given: Verdict, history: Sequence[Verdict]) -> list[Verdict]:
-    return [*(past for past in history if past.version == given.version), given]
+    """The windows of this version whose labels were judged: what no label tells of speaks for no model, nor against."""
+    return [*(past for past in history if past.version == given.version and past.performance), given]
 
 
 def _agrees(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> bool:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from mlops.core import drift
+from mlops.core.findings import Finding
 from mlops.core.schema import Column, Schema, Target
 from mlops.core.two_sample import Floats
 from mlops.core.verdict import Decision, Verdict, judge, markdown
@@ -39,10 +40,15 @@ def given(sampled: Sample, history: tuple[Verdict, ...] = (), policy: Drift = PO
 
 
 def past(verdict: Decision, worse: bool = False, version: str = "2") -> Verdict:
-    return Verdict(verdict=verdict, reasons=(), version=version, rows=500, labelled=500, worse=worse)
+    tested = (Finding(column="late", kind="loss", statistic=0.0, effect=0.0),)
+    return Verdict(
+        verdict=verdict, reasons=(), version=version, rows=500, labelled=500, worse=worse, performance=tested
+    )
 
 
 OK, WORSE, RETRAIN = past("ok"), past("investigate", worse=True), past("retrain", worse=True)
+SMALL = Verdict(verdict="wait", reasons=(), version="2", rows=40, labelled=40, waits_for="rows")
+BROKEN = Verdict(verdict="data_incident", reasons=(), version="2", rows=500, labelled=500)
 FLIPPED = sample(1000, seed=3, flip=0.1)
 
 
@@ -76,6 +82,9 @@ def test_no_rows_wait() -> None:
         ((RETRAIN, WORSE), "investigate"),
         ((RETRAIN, WORSE, WORSE), "retrain"),
         ((past("retrain", worse=True, version="1"), WORSE), "investigate"),  # another version's counts too
+        ((WORSE, SMALL, SMALL), "retrain"),  # the small ones are judged with this one
+        ((WORSE, BROKEN, BROKEN), "retrain"),  # broken data speak neither for the model nor against it
+        ((RETRAIN, SMALL, SMALL, WORSE), "investigate"),  # cools down for two windows that were judged
     ],
 )
 def test_a_worse_window_retrains_when_it_persists_and_no_retraining_is_recent(
