@@ -22,6 +22,7 @@ from mlops.core.sentences import called
 from mlops.core.verdict import Verdict, judge
 from mlops.spec import Drift, ModelSpec
 
+BOOLEANS = {"true", "false"}
 CLASSES = ("0", "1")
 """Of the target that stands for that of tables without labels."""
 
@@ -62,10 +63,17 @@ def verdict_of(before: Table, now: Table, roles: Roles, spec: ModelSpec | None =
 
     Raises:
         FileError: the reference cannot be used or is too small, no column of it is in the current table, a named
-            column is absent or named twice, or labels are given without predictions and no model can be fitted.
+            column is absent, named twice or not the spec's, or labels are given without predictions and no model
+            can be fitted.
     """
     policy = msgspec.structs.replace(spec.drift if spec else Drift(), agree=1, of=1)
     _refuse(before, now, roles, policy)
+    if spec and roles.target not in (None, spec.data.target.name):
+        raise FileError(
+            before.name, f"--target is {roles.target!r}, the spec's is {spec.data.target.name!r}; name that one"
+        )
+    if spec is None:
+        before, now = _same_booleans(before, now)
     schema, notes = (spec.data, ()) if spec else _inferred(before, roles)
     for column in schema.features:
         require(before.raw, before.name, column.name)
@@ -73,7 +81,9 @@ def verdict_of(before: Table, now: Table, roles: Roles, spec: ModelSpec | None =
     if known.broken:
         raise FileError(before.name, known.broken[0].removeprefix("In "))
     found = _read(now, schema, roles)
-    broken = [*_changed(before, now, schema), *found.broken]
+    # With too few rows for the tests, what needs no test is told all the same.
+    tested = {column.name for column in schema.features} if len(found.frame) >= policy.min_rows else set()
+    broken = [*_changed(before, now, schema, tested), *found.broken]
     if found.frame.empty:
         empty = Verdict(verdict="data_incident", reasons=(), version=REFERENCE, rows=len(now.raw), labelled=0)
         return Compared(_with(empty, broken), notes)
@@ -162,19 +172,45 @@ def _labels(table: Table, target: Target) -> tuple[Series, list[str]]:
     return labels, [f"In row {wrong.iloc[0][ROW]}: {wrong.iloc[0][REASON]} ({len(wrong)} such rows)."]
 
 
-def _changed(before: Table, now: Table, schema: Schema) -> list[str]:
-    """Name columns that came or went or lost all values (features are the verdict's), and broken times."""
+def _changed(before: Table, now: Table, schema: Schema, tested: set[str]) -> list[str]:
+    """Name columns that came or went or lost all values (those that are tested are the verdict's), and broken times."""
     features = {column.name for column in schema.features}
     unknown = [str(name) for name in now.raw.columns if name not in before.raw.columns]
-    absent = [str(name) for name in before.raw.columns if name not in now.raw.columns and name not in features]
+    absent = [str(name) for name in before.raw.columns if name not in now.raw.columns and name not in tested]
+    emptied = [name for name in features - tested if name in now.raw and _is_empty(now, name)]
     found = [
         f"Column {called(name)}: the reference has none of this name; find out why it is sent." for name in unknown
     ]
     found += [f"Column {called(name)}: it is absent; find out why its source no longer sends it." for name in absent]
+    found += [
+        f"Column {called(name)}: it is empty; find out why its source no longer fills it."
+        for name in sorted(emptied)
+        if not _is_empty(before, name)
+    ]
     for name in before.raw.columns:
         if name in now.raw and name not in features and name != schema.target.name:
             found += broken_times(str(name), before.raw[name].str.strip(), now.raw[name].str.strip())
     return found
+
+
+def _is_empty(table: Table, name: str) -> bool:
+    return bool((table.raw[name].str.strip() == "").all())
+
+
+def _same_booleans(before: Table, now: Table) -> tuple[Table, Table]:
+    """Write columns of booleans alike: ``True`` in one program's file is ``true`` or ``TRUE`` in another's."""
+    named = [
+        str(name)
+        for name in before.raw.columns
+        if name in now.raw
+        and set(before.raw[name].str.strip().str.lower().unique()) - {""} <= BOOLEANS
+        and set(now.raw[name].str.strip().str.lower().unique()) - {""} <= BOOLEANS
+    ]
+    one, other = (
+        Table(each.raw.assign(**{name: each.raw[name].str.strip().str.lower() for name in named}), each.name)
+        for each in (before, now)
+    )
+    return one, other
 
 
 def _with(given: Verdict, broken: list[str]) -> Verdict:

@@ -25,6 +25,22 @@ _INFINITY = r"[+-]?(?i:inf(?:inity)?)"
 _COMMA = r"[+-]?(?:\d{1,3}(?:[. ']\d{3})+|\d+),\d+|[+-]?\d{1,3}(?:\.\d{3}){2,}"
 _THOUSANDS = r"[+-]?\d{1,3}(?:[, ']\d{3})+(?:\.\d+)?"
 _ISO = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?"
+_MONTH = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DAY, _YEAR = r"\d{1,2}", r"(?:19|20)\d{2}"
+_DATES = (
+    rf"{_DAY}/{_DAY}/(?:{_YEAR}|\d{{2}})",
+    *(rf"{_DAY}{by}{_DAY}{by}{_YEAR}" for by in ("-", r"\.")),
+    *(rf"{_YEAR}{by}{_DAY}{by}{_DAY}" for by in ("/", "-", r"\.")),
+    rf"{_YEAR}[/-]{_DAY}",
+    rf"{_DAY}[ /-]{_MONTH}[ /-](?:{_YEAR}|\d{{2}})",
+    rf"{_MONTH} {_DAY},? {_YEAR}",
+)
+_DATE = rf"(?:{'|'.join(_DATES)})(?:,?[T ]\d{{1,2}}:\d{{2}}.*)?"
+"""Dates as programs and people write them otherwise, and months."""
+KEY_ROWS = 30
+"""From so many rows on, whole numbers that only rise, or only fall, are keys or times and no chance."""
+KEY_SHARE = 0.9
+"""Share of different values from which they are."""
 _ZONE = r".*\d(?:Z|[+-]\d{2}:?\d{2})"
 
 
@@ -123,13 +139,10 @@ def infer_column(text: Series, name: str, column: str) -> tuple[Column, str]:
     if not numeric.all() and likely.mean() >= NUMERIC_SHARE:
         raise FileError(name, misread(present, ~numeric, column))
     if numeric.all():
-        if _counts_rows(text):
-            return (
-                Column(column, "number", feature=False),
-                f"Column {shown} counts the rows: left out.",
-            )
+        if told := _tells_rows_apart(text):
+            return Column(column, "number", feature=False), f"Column {shown} {told}: left out."
         return Column(column, "number", nullable=nullable), ""
-    if is_time(present).all():
+    if (present.str.fullmatch(_ISO) | present.str.fullmatch(_DATE)).all():
         return Column(column, "category", nullable=True, feature=False), f"Column {shown} holds times: left out."
     texts = text[text != ""]
     different = texts.nunique()
@@ -218,8 +231,14 @@ def refuse_disorder(values: Series, name: str, column: str) -> None:
         )
 
 
-def _counts_rows(text: Series) -> bool:
-    """Whether the numbers are whole and rise by one: a column that tells rows apart, and times."""
+def _tells_rows_apart(text: Series) -> str:
+    """Say how whole numbers go with the rows, as keys and times do and no feature does; empty: they do not."""
     if len(text) < 3 or (text == "").any() or not text.str.fullmatch(r"\d{1,15}").all():
-        return False
-    return bool((text.astype("int64").diff().iloc[1:] == 1).all())
+        return ""
+    numbers = text.astype("int64")
+    if (numbers.diff().iloc[1:] == 1).all():
+        return "counts the rows"
+    ordered = numbers.is_monotonic_increasing or numbers.is_monotonic_decreasing
+    if ordered and len(text) >= KEY_ROWS and numbers.nunique() >= KEY_SHARE * len(text):
+        return f"only {'rises' if numbers.is_monotonic_increasing else 'falls'} from row to row, like a key or a time"
+    return ""
