@@ -39,7 +39,11 @@ def closed_windows(model: str, until: datetime | None) -> list[Window]:
         found = _close_by_count(context, rows, policy.window_rows)
     else:
         found = windows.by_time(rows, context.spec.data, policy, moment)
-    return [window for window in found if context.ledger.find("verdict", window.name) is None]
+    return [
+        window
+        for window in found
+        if context.ledger.find("verdict", window.name) is None and len(windows.inside(rows, window, context.spec.data))
+    ]
 
 
 @network_task("judge {window.name}", timeout=300)
@@ -59,7 +63,9 @@ def judge_window(model: str, window: Window, until: datetime | None, waiting: bo
     context = open_model(model)
     if entry := context.ledger.find("verdict", window.name):
         return Given(msgspec.convert(entry.numbers["verdict"], Verdict), True)
-    before = [judged for judged in judged_windows(context) if judged.window.start < window.start]
+    # By count, windows that one batch fills begin at the same moment.
+    at = (window.start, window.last)
+    before = [judged for judged in judged_windows(context) if (judged.window.start, judged.window.last) < at]
     pool = windows.small_before([(judged.window, judged.verdict) for judged in before])
     rows = window_rows(context, *pool, window)
     version = str(rows["_version"].mode().iloc[0])

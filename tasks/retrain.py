@@ -10,7 +10,7 @@ from mlops.core.rivals import Progress
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
 from tasks.runs import describe_run
-from tasks.windows import bundle_lineage, find_alarm
+from tasks.windows import Alarm, bundle_lineage, find_alarm, newest_alarm, standing_alarms
 
 MOST_TRIES = 3
 """Runs that may die on one window before it is given up: what kills three runs will kill a fourth."""
@@ -39,10 +39,12 @@ def claim_alarm(model: str, alarm: str, window: str) -> Claim:
         Refused: the ledger knows no such alarm, or no follow-up of it at this window.
     """
     context = open_model(model)
-    find_alarm(context, alarm)
+    found = find_alarm(context, alarm)
     _check_follow_up(context, alarm, window)
     if done := context.ledger.find("retraining", window):
         return _answered(done)
+    if window == alarm and not found.refresh and (why := _superseded(context, found)):
+        return Claim(False, why)
     for number in range(1, MOST_TRIES + 1):
         mine, _ = context.ledger.record(
             "claim", f"{window}-{number}", "taken", numbers={"alarm": alarm}, flow_run=current_flow_run()
@@ -92,6 +94,20 @@ def record_retraining(
 def version_digest(model: str, version: str) -> str:
     """The bundle of a version."""
     return open_model(model).registry.version(model, version).digest
+
+
+def _superseded(context: ModelContext, alarm: Alarm) -> str:
+    """Why an alarm that no run has answered needs no answer, if so."""
+    newest = newest_alarm(context)
+    if newest is None or newest.name == alarm.name:
+        return "" if newest else _of_the_past(alarm)
+    if alarm.name in {each.window.name for each in standing_alarms(context)}:
+        return f"is superseded by alarm {newest.name}, whose answer sees all that this one saw"
+    return _of_the_past(alarm)
+
+
+def _of_the_past(alarm: Alarm) -> str:
+    return f"tells of version {alarm.judged.verdict.version}, which no longer serves"
 
 
 def _answered(done: Entry) -> Claim:

@@ -10,6 +10,7 @@ import msgspec
 from mlops.adapters import bundles
 from mlops.adapters.ledger import Entry
 from mlops.adapters.prediction_log import read_feedback, read_predictions
+from mlops.adapters.serving import read_state
 from mlops.core import rivals, windows
 from mlops.core.bundle import LINEAGE, Lineage
 from mlops.core.labels import with_labels
@@ -99,22 +100,38 @@ def find_alarm(context: ModelContext, name: str) -> Alarm:
         found = "no verdict" if at is None else f"the verdict {history[at].verdict.verdict}"
         model = context.spec.name
         raise Refused(f"alarm {name!r}: the ledger of {model} holds {found} under this name, so nothing is retrained")
-    same = [judged for judged in history[: at + 1] if judged.verdict.version == history[at].verdict.version]
+    version = history[at].verdict.version
+    same = [each for each in history[: at + 1] if each.verdict.version == version and each.verdict.performance]
     onset = rivals.beginning([judged.verdict for judged in same], context.spec.drift.of)
     return Alarm(history[at], same[onset])
 
 
 def asked(context: ModelContext) -> list[Alarm]:
-    """Everything that asked for a retraining, alarms and refreshes, oldest first."""
-    due = {entry.subject for entry in context.ledger.entries("refresh") if entry.decision == "due"}
-    history = judged_windows(context)
-    names = [each.window.name for each in history if each.verdict.verdict == "retrain" or each.window.name in due]
-    return [find_alarm(context, name) for name in names]
+    """Everything that asked for a retraining, alarms that stand and refreshes, oldest first."""
+    names = {entry.subject for entry in context.ledger.entries("refresh") if entry.decision == "due"}
+    names |= {each.window.name for each in standing_alarms(context)}
+    return [find_alarm(context, each.window.name) for each in judged_windows(context) if each.window.name in names]
+
+
+def standing_alarms(context: ModelContext) -> list[Judged]:
+    """The alarms that were taken up, and those about the version that serves, oldest first.
+
+    Labels that come late go on telling of a version after another one has taken its place: nothing is retrained for
+    that, since the windows of the new one will tell how it does.
+    """
+    taken = {entry.numbers["alarm"] for kind in ("claim", "retraining") for entry in context.ledger.entries(kind)}
+    found = read_state(context.store, context.spec.name, "prod")
+    serving = found.state.champion.version if found else None
+    return [
+        each
+        for each in judged_windows(context)
+        if each.verdict.verdict == "retrain" and (each.window.name in taken or serving in (None, each.verdict.version))
+    ]
 
 
 def newest_alarm(context: ModelContext) -> Alarm | None:
-    """The last alarm; those before it are superseded."""
-    found = [each for each in judged_windows(context) if each.verdict.verdict == "retrain"]
+    """The last alarm that stands; those before it are superseded."""
+    found = standing_alarms(context)
     return find_alarm(context, found[-1].window.name) if found else None
 
 
@@ -139,7 +156,14 @@ def unjudged_since(context: ModelContext) -> date | None:
         history.pop()  # its rows are judged again with the next window's
     if not history:
         return None
-    return (history[-1].requested - timedelta(days=context.spec.drift.window_days + 1)).date()
+    stand = {judged.window.name for judged in judged_windows(context)}
+    # A data incident stands at once, also after windows that still wait for their labels.
+    waiting = [
+        datetime.fromisoformat(entry.numbers["requested"])
+        for entry in context.ledger.entries("provisional")
+        if entry.subject not in stand
+    ]
+    return (min([history[-1].requested, *waiting]) - timedelta(days=context.spec.drift.window_days + 1)).date()
 
 
 def answered_rows(context: ModelContext, since: date | None) -> "pd.DataFrame":

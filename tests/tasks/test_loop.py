@@ -146,6 +146,40 @@ def test_only_alarms_and_due_follow_ups_are_answered(make: Callable[..., World])
         claim_alarm.fn("iris", alarm, "prod-2026-03-09T0000")
 
 
+def test_of_many_alarms_the_newest_is_answered(make: Callable[..., World]) -> None:
+    """After an outage one check finds windows enough for several alarms."""
+    world = make(cooldown_windows=1)
+    for day in range(7):
+        world.changed = day >= 2
+        world.day(day)
+    given, _ = world.check(7)
+    alarms = [name for name, verdict in given.items() if verdict == "retrain"]
+    assert len(alarms) >= 2
+    late = claim_alarm.fn("iris", alarms[0], alarms[0])
+    assert (late.ours, f"is superseded by alarm {alarms[-1]}" in late.why) == (False, True)
+    assert world.retrain(alarms[-1])
+    assert list(world.entries("retraining")) == [alarms[-1]]
+
+
+def test_labels_that_tell_late_of_a_version_that_was_replaced_retrain_nothing(make: Callable[..., World]) -> None:
+    world = make(cooldown_windows=1, label_delay_days=3.0)
+    first, late = world.champion, ""
+    for day in range(10):
+        world.changed = day >= 2
+        world.day(day)
+        for name, verdict in world.check(day + 1)[0].items():
+            if verdict == "retrain" and world.champion == first:
+                assert world.retrain(name)
+                assert world.champion != first
+            elif verdict == "retrain":
+                late = late or name
+    assert late, "the first version's windows were still being judged"
+    told = claim_alarm.fn("iris", late, late)
+    assert (told.ours, told.why) == (False, "tells of version 1, which no longer serves")
+    assert unanswered_alarms.fn("iris", 0) == []
+    assert len({entry.numbers["alarm"] for entry in world.context.ledger.entries("retraining")}) == 1
+
+
 def test_the_watchdog_finds_what_no_run_answers(make: Callable[..., World]) -> None:
     world = make()
     assert unanswered_alarms.fn("iris", 0) == []

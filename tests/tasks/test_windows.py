@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tasks.windows import judged_windows
 from tests.tasks.world import DAY, START, World
 
@@ -77,6 +79,37 @@ def test_broken_data_are_told_while_labels_are_awaited(make: Callable[..., World
     world.day(1, labelled=0.1)
     assert world.check(2)[0] == {"prod-2026-03-02T0000": "(wait)", "prod-2026-03-03T0000": "data_incident"}
     assert world.entries("verdict") == {"prod-2026-03-03T0000": "data_incident"}
+
+
+@pytest.mark.parametrize("policy", [{}, {"window_rows": 150}])
+def test_windows_before_a_data_incident_are_judged_once_their_labels_come(
+    policy: dict[str, int], make: Callable[..., World]
+) -> None:
+    world = make(min_label_share=0.9, **policy)
+    late: list[dict[str, str]] = []
+    rows = world.rows
+    for day in range(5):
+        if day == 4:
+            world.rows = lambda count: rows(count).assign(PetalWidthCm=7.77)  # type: ignore[method-assign]
+        world.day(day, labelled=0.1)
+        late.append(world.unlabelled)
+    given = list(world.check(5)[0].values())
+    assert given == ["(wait)"] * 4 + ["data_incident"]
+    for day, labels in enumerate(late):
+        world.label(day, labels)
+    assert list(world.check(5.1)[0].values()) == ["ok"] * 4
+    assert [each.verdict.rows for each in judged_windows(world.context)] == [150] * 5
+
+
+def test_windows_that_one_batch_fills_see_each_other(make: Callable[..., World]) -> None:
+    """All rows of a batch have the time of its request: a change is one alarm, and not one a window."""
+    world = make(window_rows=150)
+    world.day(0, count=450, at_once=True)
+    world.changed = True
+    world.day(1, count=600, at_once=True)
+    given = list(world.check(2)[0].values())
+    assert given[:3] == ["ok"] * 3
+    assert given[3:] == ["investigate", "retrain", "investigate", "investigate"]
 
 
 def test_small_windows_are_judged_together(make: Callable[..., World]) -> None:

@@ -106,13 +106,14 @@ class World:
     def land(self, count: int = 1200) -> None:
         self.context.store.put(f"iris/landing/{self.sent}.csv", self.rows(count).to_csv(index=False).encode())
 
-    def day(self, day: int, count: int = 150, labelled: float = 1.0, hour: int = 1) -> None:
-        """Answer a day's requests and, for a share of them, let labels come at once."""
+    def day(self, day: int, count: int = 150, labelled: float = 1.0, hour: int = 1, *, at_once: bool = False) -> None:
+        """Answer a day's requests, or one with all its rows, and let labels come at once for a share of them."""
         assert self.champion
         rows = self.rows(count)
         answers = served_answers(self.context, self.champion.digest, rows)
         ids = [f"r{self.sent + row:07}" for row in range(count)]
-        times = [START + day * DAY + timedelta(hours=hour, milliseconds=10 * row) for row in range(count)]
+        apart = timedelta(0) if at_once else timedelta(milliseconds=10)
+        times = [START + day * DAY + timedelta(hours=hour) + row * apart for row in range(count)]
         own = pd.DataFrame(
             {
                 "_request_id": ids, "_time": times, "_environment": "prod", "_generation": 1,
