@@ -1,4 +1,4 @@
-"""The ``mlops`` command: the stack, a model's decisions, drift and replay of any file, from the shell."""
+"""The ``mlops`` command: the stack, runs of flows, a model's decisions, drift and replay of any file."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
-from deployments.commands import drift, ledger, replay, stack
+from deployments.commands import drift, ledger, replay, run, stack
 
 BAD_INPUT = 2
 
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; bad input ends with code 2 and a sentence."""
     parser = argparse.ArgumentParser(prog="mlops", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (stack, ledger, drift, replay):
+    for module in (stack, run, ledger, drift, replay):
         module.add(commands)
     options = parser.parse_args(arguments)
     try:

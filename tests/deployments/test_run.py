@@ -1,0 +1,67 @@
+"""``mlops run`` on a Prefect server: it starts what was named, and says what is wrong with what was asked."""
+
+from typing import Any
+
+import pytest
+
+from deployments.cli import main
+from tests.infra.prefect_server import PrefectServer
+from tests.infra.twin import ROOT
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "days": {"type": "integer"},
+    },
+    "required": ["model"],
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_server: PrefectServer) -> str:
+    prefect_server.post("/work_pools/", name="by-hand", type="process")
+    prefect_server.deploy("flows/release.py:release", "by-hand", ROOT, parameter_openapi_schema=SCHEMA)
+    return "release-by-hand"
+
+
+@pytest.fixture(autouse=True)
+def server(prefect_server: PrefectServer, deployed: str, monkeypatch: pytest.MonkeyPatch) -> PrefectServer:
+    assert deployed
+    monkeypatch.setenv("MLOPS_PREFECT_URL", prefect_server.url)
+    return prefect_server
+
+
+def test_a_run_is_started_with_the_parameters_in_their_types(
+    server: PrefectServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "release-by-hand", "model=iris", "version=2", "days=30"]) == 0
+    told = capsys.readouterr().out.strip()
+    assert f"{server.url.removesuffix('/api')}/runs/flow-run/" in told
+    run: dict[str, Any] = server.api.get(f"/flow_runs/{told.rpartition('/')[2]}").json()
+    assert run["parameters"] == {"model": "iris", "version": "2", "days": 30}
+    assert run["state"]["type"] == "SCHEDULED"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["relaese"], "there is no deployment 'relaese'; there are"),
+        (["release-by-hand"], "release-by-hand needs model=…"),
+        (["release-by-hand", "model"], "'model' is no parameter of release-by-hand; write days=…, model=…, version=…"),
+        (["release-by-hand", "modle=iris"], "'modle=iris' is no parameter of release-by-hand"),
+        (["release-by-hand", "model=iris", "days=many"], "'days=many': Expecting value"),
+    ],
+)
+def test_what_cannot_be_started_is_said(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *asked]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLOPS_PREFECT_URL", "http://127.0.0.1:9/api")
+    assert main(["run", "training", "model=iris"]) == 2
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in capsys.readouterr().err
