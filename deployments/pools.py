@@ -36,13 +36,15 @@ def ensure_pools(settings: Settings) -> list[str]:
     Raises:
         PoolError: a file is invalid, there is none, or a pool exists with another type.
     """
-    from prefect.client.orchestration import SyncPrefectClient
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     folder = (settings.home / "infra" / "work_pools" / (settings.work_pools or settings.profile)).resolve()
     files = sorted(folder.glob("*.json"))
     if not files:
         raise PoolError(f"no work pools in {folder}")
-    with SyncPrefectClient(settings.prefect_api) as client:
+    # A client made by hand would know no PREFECT_API_AUTH_STRING.
+    with temporary_settings({PREFECT_API_URL: settings.prefect_api}), get_client(sync_client=True) as client:
         return [file.stem for file in files if _ensure(client, read(file, settings))]
 
 
@@ -66,7 +68,11 @@ def read(file: Path, settings: Settings) -> "WorkPoolCreate":
     if "working_dir" in variables and variables["working_dir"].get("default") is None:
         variables["working_dir"]["default"] = str(settings.home.resolve())
     if pool.type != "process" and "env" in variables:
+        _refuse_addresses_of_this_machine(file, settings)
         variables["env"]["default"] = container_environment(settings) | variables["env"].get("default", {})
+    if settings.azure_prefect_secret and "secret_env" in variables:
+        held = {"PREFECT_API_AUTH_STRING": settings.azure_prefect_secret}
+        variables["secret_env"]["default"] = held | variables["secret_env"].get("default", {})
     return pool
 
 
@@ -77,6 +83,15 @@ def container_environment(settings: Settings) -> dict[str, str]:
     addresses = {"store": settings.store_uri, "mlflow_url": settings.mlflow_uri, "prefect_url": settings.prefect_api}
     told = {f"{PREFIX}{name.upper()}": value for name, value in addresses.items()}
     return shared | told | result_environment(settings)
+
+
+def _refuse_addresses_of_this_machine(file: Path, settings: Settings) -> None:
+    """Refuse a Prefect server elsewhere beside an MLflow server here: flow runs elsewhere would not find that one."""
+    if settings.prefect_url and not settings.mlflow_url:
+        raise PoolError(
+            f"{file} is for flow runs on other machines, which reach {settings.prefect_url}, but would look for MLflow"
+            f" at {settings.mlflow_uri}: set mlflow_url (MLOPS_MLFLOW_URL) to an address that they reach"
+        )
 
 
 def _filled(file: Path, text: str, known: Mapping[str, str]) -> str:

@@ -98,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     image or size comes by a second group and a switch. Empty: groups are replaced in place."""
     azure_gateway_domain: str = ""
     """With a gateway, services answer at ``https://<model>-<environment>.<domain>``."""
+    azure_prefect_secret: str = ""
+    """Secret of the vault with ``user:password`` of the Prefect API, for jobs; empty: the server asks for none."""
     azure_caddy_image: str = "caddy:2.10-alpine"
     """Ends TLS beside the scoring service; ``<registry>/caddy:…`` for one imported into the registry."""
     azure_tls_share: str = ""

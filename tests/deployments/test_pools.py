@@ -1,13 +1,20 @@
 """The work pools of the local profile."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import kubernetes_validate
 import pytest
 
 from deployments import pools
 from mlops.settings import Settings
+from tests.e2e.ports import free_ports
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +45,49 @@ def test_invalid_pool_names_the_file(text: str, tmp_path: Path) -> None:
 def test_profile_without_pools_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(pools.PoolError, match="no work pools in"):
         pools.ensure_pools(Settings(home=tmp_path))
+
+
+@pytest.fixture
+def closed_server(tmp_path: Path) -> Iterator[str]:
+    """A Prefect server that asks for a user and password."""
+    (port,), log = free_ports(1), tmp_path / "server.log"
+    environment = {
+        "PATH": os.defpath,
+        "PREFECT_HOME": str(tmp_path / "home"),
+        "PREFECT_SERVER_API_AUTH_STRING": "mlops:a-password",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}/api"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/health", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        assert eventually(lambda: answers() or server.poll() is not None, 60), log.read_text()
+        assert server.poll() is None, log.read_text()
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def test_pools_are_made_on_a_server_that_asks_for_a_password(closed_server: str, tmp_path: Path) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+
+    settings = Settings(home=ROOT, state_dir=tmp_path, prefect_url=closed_server)
+    with pytest.raises(PrefectHTTPStatusError, match="401"):
+        pools.ensure_pools(settings)
+    with temporary_settings({PREFECT_API_AUTH_STRING: "mlops:a-password"}):
+        assert pools.ensure_pools(settings) == ["operations", "training"]
+        assert pools.ensure_pools(settings) == []
 
 
 AZURE = {
@@ -71,6 +121,30 @@ def test_azure_pool_is_the_workers_own_with_the_settings_filled_in(tmp_path: Pat
     assert environment["MLOPS_STORE"] == "https://st.blob.core.windows.net/mlops"
     assert environment["MLOPS_AZURE_SIGN_IN"] == "managed_identity"
     assert not {"MLOPS_HOME", "MLOPS_STATE_DIR", "MLOPS_HOST", "MLOPS_PREFECT_PORT"} & set(environment)
+
+
+def test_jobs_get_the_password_of_the_prefect_server_from_the_vault(tmp_path: Path) -> None:
+    settings = Settings(
+        home=tmp_path, profile="azure", azure_prefect_secret="prefect-api-key", azure_key_vault="https://v.vault.azure.net",
+        azure_workspace="w", **AZURE,
+    )  # fmt: skip
+    pool = pools.read(ROOT / "infra/work_pools/azure/training.json", settings)
+    variables = pool.base_job_template["variables"]["properties"]
+    assert variables["secret_env"]["default"] == {"PREFECT_API_AUTH_STRING": "prefect-api-key"}
+
+
+@pytest.mark.parametrize("name", ["azure/training", "azure/operations", "azure-aks/operations"])
+def test_flow_runs_elsewhere_are_not_told_an_address_of_this_machine(name: str, tmp_path: Path) -> None:
+    told = {
+        **AZURE,
+        "azure_workspace": "w",
+        "azure_key_vault": "https://v.vault.azure.net",
+        "prefect_url": "https://prefect.example.org/api",
+    }
+    with pytest.raises(pools.PoolError, match="set mlflow_url"):
+        pools.read(ROOT / f"infra/work_pools/{name}.json", Settings(home=tmp_path, profile="azure", **told))
+    told["mlflow_url"] = "https://mlflow.example.org"
+    pools.read(ROOT / f"infra/work_pools/{name}.json", Settings(home=tmp_path, profile="azure", **told))
 
 
 @pytest.mark.parametrize(

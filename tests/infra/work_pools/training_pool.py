@@ -33,6 +33,7 @@ class Pool:
             state_dir=folder / "state",
             store=(folder / "store").as_uri(),  # No results in Blob, which would need Azurite.
             prefect_url=server.url,
+            mlflow_url="http://mlflow.invalid",
             azure_sign_in="secret",
             azure_tenant=twin.environment["AZURE_TENANT_ID"],
             azure_client_id=twin.environment["AZURE_CLIENT_ID"],
