@@ -31,6 +31,7 @@ COPY flows/ flows/
 COPY deployments/ deployments/
 COPY infra/work_pools/ infra/work_pools/
 COPY infra/kubernetes/ infra/kubernetes/
+COPY infra/prices.yaml infra/
 # In place, since the settings find the checkout beside the package.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . && python -m compileall -q mlops tasks flows
 

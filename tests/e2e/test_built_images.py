@@ -134,7 +134,17 @@ def test_the_flows_image_runs_a_deployment_as_a_container_of_a_pool_does(
         "MLOPS_STORE": "file:///store",
         "MLOPS_PREFECT_URL": prefect_server.url,
     }
+    make_key = (
+        "from mlops import settings\n"
+        "from mlops.adapters.prices import read_prices\n"
+        "from mlops.adapters.services.keys import ensure_key\n"
+        "told = settings.load()\n"
+        "read_prices(told.home / 'infra/prices.yaml')\n"
+        "print(ensure_key(told, 'iris', 'uat'))"
+    )
     with images.container(images.build("flows")) as container:
+        made = container.run("python", "-c", make_key)
+        assert made.stdout.strip() == "/var/lib/mlops/secrets/iris-uat.key", made.stderr
         engine = container.start(volumes={store.root: "/store"}, environment=environment, log=log)
         assert engine.wait(timeout=180) == 0, log.read_text()
     assert prefect_server.state(run)["type"] == "COMPLETED", log.read_text()

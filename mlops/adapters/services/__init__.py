@@ -100,5 +100,7 @@ def open_services(settings: Settings) -> Services:
 
 
 def key_file(settings: Settings, model: str, environment: str) -> Path:
-    """The file with a service's keys, one a line."""
-    return settings.secrets / f"{model}-{environment}.key"
+    """The file with a service's keys, one a line: a mounted one, else of this installation, which may write there."""
+    name = f"{model}-{environment}.key"
+    mounted = settings.secrets / name
+    return mounted if mounted.exists() else settings.state / "secrets" / name
