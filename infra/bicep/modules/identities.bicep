@@ -28,6 +28,7 @@ output ids object = { scoring: scoring.id, flows: flows.id, worker: worker.id, s
 output names object = { scoring: scoring.name, flows: flows.name }
 output clients object = {
   scoring: scoring.properties.clientId
+  flows: flows.properties.clientId
   worker: worker.properties.clientId
   server: server.properties.clientId
 }

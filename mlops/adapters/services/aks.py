@@ -28,7 +28,10 @@ MOUNTED = ("storage-connection-string", "storage-sas")
 START_SECONDS = 160.0
 POLL_SECONDS = 0.5
 KINDS = ("Secret", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress")
-STUCK = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError")
+STUCK = (
+    "CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError",
+    "CreateContainerError", "RunContainerError",
+)  # fmt: skip
 
 
 class AksServices:

@@ -15,6 +15,9 @@ DIGEST = "mlops/digest"
 MODEL, ENVIRONMENT = "mlops.model", "mlops.environment"
 OWNED = "app.kubernetes.io/managed-by=mlops-loop,app.kubernetes.io/component=scoring"
 PORT = 8080
+SECRETS_FOLDER = "/etc/mlops/secrets"
+"""Not below /run: the webhook of workload identity mounts its token at /var/run, which is the same, and nothing can be
+mounted into a Secret."""
 
 
 def object_name(model: str, environment: str) -> str:
@@ -87,11 +90,11 @@ def _env(settings: Settings, model: str, environment: str, limits: Mapping[str, 
         "MLOPS_STORE": settings.store_uri,
         "MLOPS_HOST": "0.0.0.0",  # noqa: S104 - In a pod, which only its Service reaches.
         "MLOPS_STATE_DIR": "/var/lib/mlops",
-        "MLOPS_SECRETS_DIR": "/run/secrets",
+        "MLOPS_SECRETS_DIR": SECRETS_FOLDER,
         "MLOPS_AZURE_SIGN_IN": "workload_identity",  # Its variables come from the cluster's webhook.
         "MLOPS_SCORING_MODEL": model,
         "MLOPS_SCORING_ENVIRONMENT": environment,
         "MLOPS_SCORING_BIND_PORT": str(PORT),
-        "MLOPS_SCORING_KEYS_FILE": "/run/secrets/scoring-keys",
+        "MLOPS_SCORING_KEYS_FILE": f"{SECRETS_FOLDER}/scoring-keys",
     }
     return [{"name": key, "value": value} for key, value in sorted(variables.items())]
