@@ -24,6 +24,11 @@ param registrySku string
 param servers int
 param monthlyBudget int
 param alertEmails array
+@description('First of this month makes the budget; empty leaves one alone: Azure changes the start of none.')
+param budgetStart string = ''
+@description('Where the workers run: apps, or none when a cluster has them (infra/kubernetes/worker.yaml).')
+@allowed(['apps', 'none'])
+param workers string = 'apps'
 
 var suffix = uniqueString(resourceGroup().id)
 var base = '${name}-${environment}'
@@ -48,7 +53,7 @@ module registry 'modules/registry.bicep' = {
 }
 module vault 'modules/vault.bicep' = {
   name: 'vault'
-  params: { name: 'kv${flat}', location: location, tags: tags }
+  params: { name: 'kv${flat}', location: location, tags: tags, keep: environment == 'prod' }
 }
 module workspace 'modules/workspace.bicep' = {
   name: 'workspace'
@@ -114,12 +119,13 @@ module prefect 'modules/prefect.bicep' = if (imageTag != '') {
     storageName: store.outputs.name
     imageTag: imageTag
     servers: servers
+    workers: workers
   }
   dependsOn: [roles, secrets]
 }
-module budget 'modules/budget.bicep' = {
+module budget 'modules/budget.bicep' = if (budgetStart != '') {
   name: 'budget'
-  params: { name: base, amount: monthlyBudget, emails: alertEmails }
+  params: { name: base, amount: monthlyBudget, emails: alertEmails, start: budgetStart }
 }
 
 output storageAccount string = store.outputs.name
@@ -131,3 +137,4 @@ output scoringIdentity string = identities.outputs.ids.scoring
 output flowsIdentity string = identities.outputs.ids.flows
 output scoringClientId string = identities.outputs.clients.scoring
 output workerClientId string = identities.outputs.clients.worker
+output flowsClientId string = identities.outputs.clients.flows

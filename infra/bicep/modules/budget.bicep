@@ -2,7 +2,8 @@
 param name string
 param amount int
 param emails array
-param start string = '${utcNow('yyyy-MM')}-01'
+@description('First of the month in which the budget is made, such as 2026-12-01.')
+param start string
 
 resource budget 'Microsoft.Consumption/budgets@2024-08-01' = {
   name: name

@@ -22,6 +22,8 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
   }
 }
 
+// One after another: the server takes one change at a time and refuses others as busy.
+@batchSize(1)
 resource databases 'Microsoft.DBforPostgreSQL/flexibleServers/databases@2024-08-01' = [for each in ['prefect', 'mlflow']: {
   parent: server
   name: each
@@ -33,6 +35,7 @@ resource extensions 'Microsoft.DBforPostgreSQL/flexibleServers/configurations@20
   parent: server
   name: 'azure.extensions'
   properties: { value: 'PG_TRGM', source: 'user-override' }
+  dependsOn: [inside]
 }
 
 // The apps have no fixed addresses; 0.0.0.0 admits those inside Azure, which still need the password.
@@ -40,6 +43,7 @@ resource inside 'Microsoft.DBforPostgreSQL/flexibleServers/firewallRules@2024-08
   parent: server
   name: 'azure'
   properties: { startIpAddress: '0.0.0.0', endIpAddress: '0.0.0.0' }
+  dependsOn: [databases]
 }
 
 output host string = server.properties.fullyQualifiedDomainName

@@ -15,6 +15,8 @@ param storageName string
 param imageTag string
 @description('Prefect servers; more than one need Redis for their messages.')
 param servers int
+@allowed(['apps', 'none'])
+param workers string
 
 var url = 'https://${name}-prefect.${domain}'
 var flows = '${registry}/mlops-flows:${imageTag}'
@@ -58,7 +60,7 @@ module mlflow 'app.bicep' = {
     identityId: identityId
     registry: registry
     image: flows
-    command: ['sh', '-c', 'exec python -m mlflow server --host 0.0.0.0 --port 5000 --backend-store-uri "$DATABASE" --artifacts-destination "$ARTIFACTS"']
+    command: ['sh', '-c', 'exec python -m mlflow server --host 0.0.0.0 --port 5000 --workers 1 --backend-store-uri "$DATABASE" --artifacts-destination "$ARTIFACTS"']
     port: 5000
     memory: '2Gi'
     cpu: '1'
@@ -67,15 +69,17 @@ module mlflow 'app.bicep' = {
       { name: 'DATABASE', secretRef: 'database' }
       { name: 'ARTIFACTS', value: 'wasbs://mlflow@${storageName}.blob.${environment().suffixes.storage}/' }
       { name: 'AZURE_CLIENT_ID', value: clientId }
+      { name: 'MLFLOW_SERVER_ENABLE_JOB_EXECUTION', value: 'false' }
+      { name: 'MLFLOW_SERVER_ALLOWED_HOSTS', value: '${name}-mlflow,${name}-mlflow.internal.${domain}' }
     ]
   }
 }
 
 // A worker for each pool; its type is the pool's.
-module workers 'app.bicep' = [for each in [
+module apps 'app.bicep' = [for each in (workers == 'apps' ? [
   { pool: 'operations', type: 'azure-container-instance' }
   { pool: 'training', type: 'azure-ml' }
-]: {
+] : []): {
   name: 'worker-${each.pool}'
   params: {
     name: '${name}-${each.pool}'

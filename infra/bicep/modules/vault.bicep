@@ -2,6 +2,8 @@
 param name string
 param location string
 param tags object
+@description('Whether nobody, not even an owner, may purge a deleted vault: its name is taken as long as it is kept.')
+param keep bool
 
 resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   name: take(name, 24)
@@ -11,8 +13,8 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
     tenantId: subscription().tenantId
     sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true
-    enablePurgeProtection: true
-    softDeleteRetentionInDays: 14
+    enablePurgeProtection: keep ? true : null
+    softDeleteRetentionInDays: keep ? 14 : 7
   }
 }
 

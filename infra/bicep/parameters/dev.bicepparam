@@ -7,7 +7,8 @@ param storageSku = 'Standard_LRS'
 param registrySku = 'Basic'
 param servers = 1
 param monthlyBudget = 150
-param alertEmails = ['mlops@example.com']
+param alertEmails = [readEnvironmentVariable('MLOPS_ALERT_EMAIL')]
+param budgetStart = readEnvironmentVariable('MLOPS_BUDGET_START', '')
 // Secrets come from the environment of whoever deploys.
 param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')
 param prefectKey = readEnvironmentVariable('MLOPS_PREFECT_KEY')
