@@ -1,8 +1,10 @@
 # make demo and make test do all of their own set-up.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
-PROFILE ?= local
 BIN := .venv/bin
+# Without PROFILE the setting holds: a variable would beat mlops.toml.
+ifdef PROFILE
 export MLOPS_PROFILE := $(PROFILE)
+endif
 
 AZURITE := .tools/node_modules/.bin/azurite-blob
 MODELS := .tools/azure-models/.installed

@@ -35,6 +35,7 @@ def plan_from_variables(model: str, variables: str | None) -> Plan:
         "ml.region": settings.azure_region,
         "ml.resourceGroup": settings.azure_resource_group,
         "ml.workspace": settings.azure_workspace,
+        "ml.computeName": settings.azure_compute,
     }
     given, environment = read_variables(variables)
     return plan(given, environment, known)

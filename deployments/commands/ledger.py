@@ -3,12 +3,14 @@
 import argparse
 import sys
 
+from mlops.adapters.ledger import KINDS
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command."""
     parser = commands.add_parser("ledger", help="list the decisions on a model, oldest first")
     parser.add_argument("model")
-    parser.add_argument("--kind", help="only gate, approval, release, rollback, verdict or retraining")
+    parser.add_argument("--kind", choices=KINDS, help="only these decisions")
     parser.set_defaults(run=run)
 
 

@@ -13,7 +13,6 @@ CORES = 100
 """Cores of the standard SKU in a region, for a pay-as-you-go subscription."""
 CREATES_AN_HOUR = 300
 GROUP_CORES = 31
-SECRETS_OF_VOLUMES = ("secret",)
 
 
 class CreateRate:

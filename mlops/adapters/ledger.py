@@ -11,6 +11,11 @@ import msgspec
 
 from mlops.adapters.store import Conflict, NotFound, Store
 
+KINDS = (
+    "gate", "approval", "release", "rollback", "window", "provisional", "verdict", "claim", "retraining", "follow_up",
+    "refresh", "outcome",
+)  # fmt: skip
+"""What is decided: on versions, then in the loop."""
 READERS = 8
 """Entries read at once."""
 
@@ -20,8 +25,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     kind: str
-    """``gate``, ``approval``, ``release``, ``rollback`` or ``smoke``; of the loop ``window``, ``provisional``,
-    ``verdict``, ``claim``, ``retraining``, ``follow_up`` or ``outcome``."""
+    """One of ``KINDS``."""
     subject: str
     """What was decided on; with the kind it names the entry."""
     decision: str

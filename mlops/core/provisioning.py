@@ -15,7 +15,6 @@ DEFAULTS = {
     "ml.computeName": "iriscompute",
     "ml.computeVMSize": "STANDARD_DS2_V2",
 }
-REQUIRED = ("ml.region", "ml.resourceGroup", "ml.workspace")
 RULES = {
     "ml.computeIdleSecs": (r"\d{1,6}", "a number of seconds"),
     "ml.computeMaxNodes": (r"\d{1,3}", "a number of nodes"),

@@ -5,8 +5,6 @@ from datetime import date
 
 import msgspec
 
-FLOW_RUN_TAGS = ("mlops-flow-run", "prefect-flow-run")
-
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A resource or job that carries a flow run's id."""

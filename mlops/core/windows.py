@@ -118,25 +118,5 @@ def small_before(history: Sequence[tuple[Window, Verdict]]) -> list[Window]:
     return small
 
 
-def pooled(rows: Sequence[int], minimum: int) -> tuple[tuple[int, int], ...]:
-    """Join consecutive windows until each pool has enough rows.
-
-    Args:
-        rows: of each window, in order of time.
-        minimum: rows that a pool needs, such as ``Drift.min_rows``.
-
-    Returns:
-        Pools as half-open ranges of positions, in order, without gaps; windows at the end that do not
-        fill a pool are left out: they wait for the next window.
-    """
-    pools, begin, held = [], 0, 0
-    for position, count in enumerate(rows):
-        held += count
-        if held >= max(1, minimum):
-            pools.append((begin, position + 1))
-            begin, held = position + 1, 0
-    return tuple(pools)
-
-
 def _interval(start: datetime, length: timedelta) -> Window:
     return Window(name=f"prod-{start:%Y-%m-%dT%H%M}", start=start, end=start + length)
