@@ -68,14 +68,13 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     declared = request.declared
     if declared is not None and declared > limits.body:
         raise _too_large(limits)
-    message = await request.receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    body: bytes = message.get("body", b"")
-    if len(body) == declared:  # Usually this is all.
-        return body
-    if message.get("more_body", False):
-        body = await _rest(body, request.receive, limits)
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            body, more = await _chunk(request.receive)
+            if more and len(body) != declared:  # Usually this is all.
+                body = await _rest(body, request.receive, limits)
+    except TimeoutError:
+        raise Refused(408, f"the body did not arrive within {limits.body_seconds:g} s") from None
     if len(body) > limits.body:
         raise _too_large(limits)
     return body
@@ -83,14 +82,10 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 async def _rest(first: bytes, receive: Receive, limits: Limits) -> bytes:
     chunks, size, more = [first], len(first), True
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            while more and size <= limits.body:
-                chunk, more = await _chunk(receive)
-                chunks.append(chunk)
-                size += len(chunk)
-    except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {limits.body_seconds:g} s") from None
+    while more and size <= limits.body:
+        chunk, more = await _chunk(receive)
+        chunks.append(chunk)
+        size += len(chunk)
     return b"".join(chunks)
 
 

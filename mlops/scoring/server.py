@@ -23,6 +23,8 @@ from mlops.scoring.http import Answer
 logger = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024
 """Of a request's head, its headers and target, before the connection is closed."""
+AROUND = 16
+"""Bytes around each byte of a body that are no abuse: chunks of one byte have five."""
 HEAD_SECONDS = 30.0
 """For a head to arrive, and for the first one on a new connection to begin."""
 IDLE_SECONDS = 75
@@ -51,6 +53,14 @@ class Connection(HttpToolsProtocol):
     """Bytes of an incomplete head, without those that came with its first ones."""
     _incomplete = False
     _clock: asyncio.TimerHandle | None = None
+    _open = False
+    """Whether a head is complete and its message is not."""
+    _continued = False
+    """Whether what has come belongs to one message that had begun before."""
+    _body = 0
+    """Bytes of the message's body so far."""
+    _around = 0
+    """Bytes around the body since the head: lengths of chunks, trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As in uvicorn.
         """Wait for the first request."""
@@ -66,8 +76,14 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what has come, unless it is too much of a head."""
         was_incomplete, self._parsing = self._incomplete, True
+        before, self._continued = self._body, self._open
         super().data_received(data)
         self._parsing = False
+        if self._continued and self._open:
+            self._around += max(0, len(data) - (self._body - before))
+            if self._around > HEAD_BYTES + AROUND * self._body:
+                self._close()
+                return
         if self._held:  # Its body is still to come, and to be waited for.
             self._start_held(whole=False)
         if not self._incomplete:
@@ -83,15 +99,24 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self._incomplete = True
+        self._body = self._around = 0
+        self._continued = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
-        self._incomplete = False
+        self._incomplete, self._open = False, True
         super().on_headers_complete()
+        self.headers = []  # For what may trail a body: nobody reads it, and it must not be taken for the head's.
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._body += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is complete."""
+        self._open = False
         super().on_message_complete()
         if self._held:
             self._start_held(whole=True)

@@ -146,9 +146,9 @@ def test_clients_that_send_slowly_or_go_away_are_let_go(publish: Any, serve: Any
         "headers": [(b"authorization", b"Bearer a-key-for-tests")],
     }
 
-    def answers(goes_away: bool) -> list[Any]:
+    def answers(goes_away: bool, first: bytes = b"{") -> list[Any]:
         messages: list[Any] = []
-        received = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+        received = iter([{"type": "http.request", "body": first, "more_body": True}] if first else [])
 
         async def receive() -> dict[str, Any]:
             if (message := next(received, None)) is None and not goes_away:
@@ -163,6 +163,8 @@ def test_clients_that_send_slowly_or_go_away_are_let_go(publish: Any, serve: Any
 
     assert answers(goes_away=False)[0]["status"] == 408
     assert answers(goes_away=True) == []
+    assert answers(goes_away=False, first=b"")[0]["status"] == 408
+    assert answers(goes_away=True, first=b"") == []
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "a-key-for-tests2"])

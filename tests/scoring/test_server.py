@@ -79,3 +79,54 @@ def test_an_endless_head_is_not_kept() -> None:
         assert await closed(reader)
 
     converse(echo, client)
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def read_all(_: Any, receive: Any, send: Any) -> None:
+    """Answer with the length of the body, once all of it is there."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    body = b"%02d" % min(size, 99)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def flood(writer: asyncio.StreamWriter, line: bytes) -> None:
+    for _ in range(10_000):
+        writer.write(line)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+def test_what_trails_a_body_is_not_kept() -> None:
+    seen: list[Any] = []
+
+    async def keeps(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+        await read_all(scope, receive, send)
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"1\r\nx\r\n0\r\nX-Late: value\r\n\r\n" + GET)
+        assert [await answer(reader), await answer(reader)] == [b"01", b"00"]
+        writer.write(CHUNKED + b"0\r\n")
+        with pytest.raises(ConnectionError):
+            await flood(writer, b"a: " + b"b" * 1000 + b"\r\n")
+
+    converse(keeps, client)
+    assert [name for scope in seen for name, _ in scope["headers"] if name in (b"x-late", b"a")] == []
+
+
+def test_a_body_in_many_small_chunks_is_taken() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for _ in range(30):
+            writer.write(b"1\r\nx\r\n" * 1000)
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        assert await answer(reader) == b"99"
+
+    converse(read_all, client)
