@@ -22,6 +22,8 @@ from mlops.scoring.state import Choice, Generation
 from mlops.scoring.together import Done, Group, Together
 
 logger = logging.getLogger(__name__)
+MOST_AT_CANARY = 32
+"""Requests that wait for a canary at once; the champion answers further ones, which count for nobody."""
 
 
 class Scored(NamedTuple):
@@ -57,6 +59,7 @@ class Scorer:
         self._metrics = metrics
         self._limits = limits
         self._together = Together(self._answer_together)
+        self._at_canary = 0
         # A canary that hangs must not hold the champion's threads.
         self._threads = {
             "champion": ThreadPoolExecutor(2, thread_name_prefix="score"),
@@ -147,7 +150,14 @@ class Scorer:
     async def _ask_canary(self, generation: Generation, choice: Choice, request_id: str, body: bytes) -> Attempt:
         """Ask the canary, and the champion when it does not answer: no request fails because of a canary."""
         half = self._limits.seconds / 2
-        canary = await self._ask(generation, choice, request_id, body, half)
+        if self._at_canary >= MOST_AT_CANARY:  # It hangs, or is slow: the champion's requests need the places.
+            return await self._ask(generation, generation.champion_choice, request_id, body, half)
+        self._at_canary += 1
+        try:
+            # Always in a thread: one that hangs would hold up everybody.
+            canary = await self._ask_in_thread(generation, choice, request_id, body, half)
+        finally:
+            self._at_canary -= 1
         if canary.scored:
             return canary
         champion = await self._ask(generation, generation.champion_choice, request_id, body, half)

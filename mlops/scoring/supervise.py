@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,8 +67,9 @@ class Supervisor:
         """Write what is true now, for who describes the service; replaced whole."""
         status = {"pid": pid, "started": time.time(), "restarts": self._restarts, "last_exit": code}
         draft = self._status_file.with_suffix(".draft")
-        draft.write_text(json.dumps(status), "utf-8")
-        draft.replace(self._status_file)
+        with suppress(OSError):  # A full disk must not end what the service could do without.
+            draft.write_text(json.dumps(status), "utf-8")
+            draft.replace(self._status_file)
 
 
 def _tied_to_parent() -> Callable[[], None] | None:
@@ -97,8 +99,9 @@ def _log(level: str, message: str) -> None:
         "environment": os.environ.get("MLOPS_SCORING_ENVIRONMENT", ""),
         "version": None,
     }
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # Likewise.
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mlops.adapters.prediction_log import read_predictions
 from mlops.adapters.store import FolderStore
+from mlops.scoring.scorer import MOST_AT_CANARY
 from tests.scoring.records import FLOWER
 
 
@@ -58,6 +59,21 @@ def test_more_requests_than_the_limit_are_told_to_come_again(publish: Any, serve
     assert answers[2].headers["retry-after"] == "1"
     assert "2 requests are in flight" in answers[2].json()["error"]
     assert service.ask("/score", FLOWER).status_code == 200
+
+
+def test_a_canary_that_hangs_leaves_room_for_the_champion(
+    publish: Any, serve: Any, iris: dict[str, bytes], stump: dict[str, bytes]
+) -> None:
+    publish(1, iris, canary=stump, share=1.0)
+    service, release = serve("iris", requests=64, seconds=2.0), threading.Event()
+    canary = service.serving.current.canary
+    canary._predict = lambda _: release.wait(20)
+    answers = at_once(service, FLOWER, 60)
+    release.set()
+    assert {(answer.status_code, answer.json()["model"]["version"]) for answer in answers} == {(200, "1")}
+    told = service.ask("/metrics").text
+    assert f'role="canary",version="3",status="500"}} {MOST_AT_CANARY}' in told, "those that it did not answer"
+    assert 'role="champion",version="1",status="200"} 60' in told
 
 
 def test_large_requests_have_a_limit_of_their_own(publish: Any, serve: Any, iris: dict[str, bytes]) -> None:

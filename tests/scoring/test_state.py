@@ -241,7 +241,6 @@ def test_a_canary_that_hangs_costs_half_the_time_and_no_answer(
     canary = service.serving.current.canary
     working = canary._predict
     canary._predict = lambda rows: working(rows) if release.wait(20) else None
-    canary.took(10)
     answer = service.ask("/score", FLOWER)
     release.set()
     assert (answer.status_code, answer.json()["model"]["version"]) == (200, "1")

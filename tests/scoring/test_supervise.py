@@ -58,6 +58,19 @@ def test_a_signal_is_passed_on_and_the_exit_code_is_the_services(tmp_path: Path)
     assert status(file)["pid"] is None
 
 
+def test_a_status_that_cannot_be_written_ends_no_service(tmp_path: Path) -> None:
+    """As on a full disk."""
+    (tmp_path / "marks.py").write_text(
+        "import pathlib, threading\npathlib.Path(__file__).with_name('mark').touch()\nthreading.Event().wait()\n"
+    )
+    file = tmp_path / "status"
+    file.mkdir()
+    with start(file, "marks") as supervisor:
+        assert eventually((tmp_path / "mark").exists)
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.communicate(timeout=20)
+
+
 def test_nothing_but_the_standard_library_is_imported() -> None:
     program = "import sys, mlops.scoring.supervise; print(*{name.partition('.')[0] for name in sys.modules})"
     ended = subprocess.run([sys.executable, "-S", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
