@@ -34,7 +34,8 @@ def rollback(model: str, reason: str, by: str, version: str | None = None, envir
 def carry_out(model: str, reason: str, by: str, version: str | None, environment: Environment) -> State[Any]:
     """Go back step by step; return how it ended."""
     started = time.time()
-    if completed := mend(model).released:  # A living release does not stop a rollback; it finds PROD changed and ends.
+    # A living release does not stop a rollback; it finds PROD changed and ends. Nor does a registry that is away.
+    if completed := mend(model, aliases=False).released:
         emit(MODEL_RELEASED, model, version=completed.version, digest=completed.digest)
     target = find_target(model, environment, version)
     left, found = target.before.state, target.version
@@ -43,9 +44,12 @@ def carry_out(model: str, reason: str, by: str, version: str | None, environment
     generation = go_back(model, environment, target)
     seconds = round(time.time() - started, 1)
     record_rollback(model, environment, target, reason, by, {"generation": generation, "seconds": seconds})
-    name_champion(model)
     emit(MODEL_ROLLED_BACK, model, version=found.version, digest=found.digest, environment=environment, by=by)
-    return Completed(message=f"version {found.version} answers in {environment.upper()} (generation {generation})")
+    told = f"version {found.version} answers in {environment.upper()} (generation {generation})"
+    named = name_champion(model, return_state=True)
+    if not named.is_completed():  # The watchdog lets them follow.
+        return Completed(message=f"{told}; the registry's aliases are still to follow: {named.message}")
+    return Completed(message=told)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from mlops.adapters.store import Conflict
 from mlops.core.serving import Served, champion_before
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
-from tasks.release import align_aliases, ask_service, overtaken
+from tasks.release import align_aliases, ask_service, overtaken, restore
 from tasks.runs import Run, find_writer
 
 
@@ -23,8 +23,12 @@ class Mended(msgspec.Struct, frozen=True):
 
 
 @network_task("mend what a dead release left", timeout=180)
-def mend(model: str) -> Mended:
+def mend(model: str, *, aliases: bool = True) -> Mended:
     """Put a dead release's shadow or canary back, write the ledger entries it could not, and align the aliases.
+
+    Args:
+        model: the name of a spec.
+        aliases: false where the registry must not hold up what is to be done.
 
     Raises:
         Refused: another run changed PROD at the same time.
@@ -41,7 +45,8 @@ def mend(model: str) -> Mended:
         elif not writer.alive and not _told(context, found):
             mended = _complete(context, found, writer)
     _tell_of_uat(context)
-    align_aliases(context)
+    if aliases:
+        align_aliases(context)
     return mended
 
 
@@ -65,10 +70,14 @@ def _complete(context: ModelContext, found: Found, writer: Run) -> Mended:
     context.services.ensure(context.spec.name, "prod")
     checks = ask_service(context, "prod", champion.digest)
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
-    before = champion_before(releases(context), champion)
-    if failed and before:
+    told = releases(context)
+    before, first = champion_before(told, champion), not told
+    if failed and (before or first):
         _record(context, champion, writer, "rolled back", f"{writer}, died before it had verified prod", *failed)
-        _write_champion(context, found, before)
+        if before:
+            _write_champion(context, found, before)
+        else:
+            restore(context, "prod", None, found)
         return Mended()
     _record(context, champion, writer, "released", f"written by a later run: {writer}, died before it could", *failed)
     return Mended(released=champion)

@@ -67,8 +67,11 @@ def serve(model: str, environment: Environment, version: Version, before: Found 
     try:
         wait_until_served(service.url, written.state.generation)
     except NotServed as error:
-        with suppress(NotServed):  # It is put back, whether or not the service says so.
-            restore(context, environment, before, written)
+        try:
+            with suppress(NotServed):  # It is put back, whether or not the service says so.
+                restore(context, environment, before, written)
+        except Conflict:
+            raise overtaken(context, environment) from None
         raise Refused(f"{error}; {environment} is as it was") from None
     return written.state.generation
 
@@ -79,7 +82,8 @@ def put_back(model: str, environment: Environment, before: Found | None) -> None
     context = open_model(model)
     current = read_state(context.store, model, environment)
     if current and current.state.release == current_flow_run():
-        restore(context, environment, before, current)
+        with suppress(Conflict):  # Another run has changed it just now: there is nothing to undo.
+            restore(context, environment, before, current)
 
 
 @network_task("smoke test {environment}", timeout=120, resumable=True)

@@ -113,10 +113,17 @@ def _advance(
     try:
         wait_until_served(service.url, written.state.generation)
     except NotServed as error:
-        with suppress(NotServed):  # It is put back, whether or not the service says so.
-            restore(context, "prod", before, written)
+        _undo(context, before, written)
         raise Refused(f"{error}; prod is as it was") from None
     return written
+
+
+def _undo(context: ModelContext, before: Found, written: Found) -> None:
+    try:
+        with suppress(NotServed):  # It is put back, whether or not the service says so.
+            restore(context, "prod", before, written)
+    except Conflict:
+        raise overtaken(context, "prod") from None
 
 
 def _watch(
@@ -128,7 +135,7 @@ def _watch(
         Refused: another run changed PROD meanwhile, a rollback for instance.
     """
     model, started = context.spec.name, time.monotonic()
-    key, heard, previous = state_key(model, "prod"), started, baseline
+    key, heard, previous, restarts = state_key(model, "prod"), started, baseline, 0
     with ScoringClient(context.services.describe(model, "prod").url, timeout=5.0) as client:
         while True:
             time.sleep(POLL_SECONDS)
@@ -141,7 +148,9 @@ def _watch(
                 continue
             heard, reading = now, parse(text)
             if restarted(previous, reading):
-                baseline = Reading()
+                baseline, restarts = Reading(), restarts + 1
+                if restarts > 1:  # What ends the process leaves no errors in its counters.
+                    return StepVerdict("roll_back", (f"the service ended {restarts} times in this step",))
             previous = reading
             verdict = judge(baseline, reading)
             over = now - started >= (least if verdict.decision == "go" else most)

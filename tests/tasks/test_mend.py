@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mlops.adapters.registry import CHALLENGER, CHAMPION
+from mlops.adapters.serving import read_state
 from mlops.core.smoke import Check
 from tasks.mend import mend
 from tests.tasks.release_world import FIRST, OTHER, OURS, World, served
@@ -54,6 +55,17 @@ def test_a_release_that_died_unverified_and_fails_is_rolled_back(world: World) -
     world.agrees_on(one)
     assert world.told(two, OTHER).startswith("rolled back")
     assert "golden record 1: answered '2'" in world.told(two, OTHER)
+
+
+def test_a_first_release_that_died_unverified_and_fails_leaves_nothing_that_answers(world: World) -> None:
+    one = world.versions[0]
+    for key in world.context.store.list("iris/ledger/release/"):
+        world.context.store.delete(key)
+    world.checks = [Check("golden record 1", False, "answered '2'", 0.01)]
+    world.write(one, OTHER)
+    assert mend.fn("iris").released is None
+    assert world.told(one, OTHER).startswith("rolled back")
+    assert read_state(world.context.store, "iris", "prod") is None
 
 
 def test_a_release_that_died_in_uat_is_told_once_it_is_dead(world: World) -> None:

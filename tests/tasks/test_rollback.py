@@ -29,6 +29,23 @@ def test_a_rollback_goes_to_the_release_before_or_to_a_named_one(world: World) -
     assert find_target.fn("iris", "prod", None).version == served(one)
 
 
+def test_a_registry_that_is_away_holds_no_rollback_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, _ = world.versions
+    world.release_as("run-2", two)
+    world.write(two, OTHER)  # Its run has died before it could tell.
+
+    def away(*_: object) -> None:
+        raise ConnectionError("MLflow is away")
+
+    monkeypatch.setattr(world.context.registry, "find", away)
+    assert mend.fn("iris", aliases=False).released == served(two)
+    target = find_target.fn("iris", "prod", None)
+    go_back.fn("iris", "prod", target)
+    assert world.prod.state.champion == served(one)
+    with pytest.raises(ConnectionError):
+        name_champion.fn("iris")
+
+
 def test_a_rollback_ends_a_living_canary(world: World) -> None:
     one, two, three = world.versions
     world.release_as("run-2", two)

@@ -84,6 +84,20 @@ def test_a_restart_in_a_step_counts_from_zero(world: World) -> None:
     assert (verdict.decision, verdict.numbers["requests"]) == ("go", 25)
 
 
+def test_a_service_that_ends_again_and_again_is_rolled_back(world: World) -> None:
+    """What a canary did that ends the process is in no counter: each restart begins with clean ones."""
+    world.policy(canary=msgspec.structs.replace(QUICK.canary, min_seconds=60, max_seconds=60))
+    numbers = iter([90, 100, 3, 8, 2, 9, 9, 9])
+
+    def text() -> str:
+        return f'mlops_scoring_answers_total{{role="canary",version="2",status="200"}} {next(numbers)}'
+
+    world.services.metrics = text
+    verdict = run_canary.fn("iris", world.versions[1], world.prod, 0.1)
+    assert (verdict.decision, verdict.reasons) == ("roll_back", ("the service ended 2 times in this step",))
+    world.agrees_on(world.versions[0])
+
+
 def test_a_service_that_does_not_answer_is_rolled_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.rollout, "UNREACHABLE_SECONDS", 0.1)
     world.services.metrics = lambda: ""
