@@ -119,7 +119,7 @@ def standing_alarms(context: ModelContext) -> list[Judged]:
     Labels that come late go on telling of a version after another one has taken its place: nothing is retrained for
     that, since the windows of the new one will tell how it does.
     """
-    taken = {entry.numbers["alarm"] for kind in ("claim", "retraining") for entry in context.ledger.entries(kind)}
+    taken = {entry.numbers.get("alarm") for kind in ("claim", "retraining") for entry in context.ledger.entries(kind)}
     found = read_state(context.store, context.spec.name, "prod")
     serving = found.state.champion.version if found else None
     return [
@@ -152,11 +152,11 @@ def unjudged_since(context: ModelContext) -> date | None:
     The log is by date of request. Predictions made longer before their event than a window lasts are missed.
     """
     history = judged_windows(context)
+    stand = {judged.window.name for judged in history}
     while history and history[-1].verdict.waits_for == "rows":
         history.pop()  # its rows are judged again with the next window's
     if not history:
         return None
-    stand = {judged.window.name for judged in judged_windows(context)}
     # A data incident stands at once, also after windows that still wait for their labels.
     waiting = [
         datetime.fromisoformat(entry.numbers["requested"])
