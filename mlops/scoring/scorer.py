@@ -23,7 +23,7 @@ from mlops.scoring.together import Done, Group, Together
 
 logger = logging.getLogger(__name__)
 MOST_AT_CANARY = 32
-"""Requests that wait for a canary at once; the champion answers further ones, which count for nobody."""
+"""Requests that wait for a canary at once; the champion answers further ones, which count as its own."""
 
 
 class Scored(NamedTuple):

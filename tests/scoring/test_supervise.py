@@ -67,6 +67,7 @@ def test_a_status_that_cannot_be_written_ends_no_service(tmp_path: Path) -> None
     file.mkdir()
     with start(file, "marks") as supervisor:
         assert eventually((tmp_path / "mark").exists)
+        assert supervisor.poll() is None
         supervisor.send_signal(signal.SIGTERM)
         supervisor.communicate(timeout=20)
 
