@@ -6,11 +6,11 @@ Takes the one command that Microsoft's example of automatic HTTPS uses:
 
 import argparse
 import asyncio
-import contextlib
 import os
 import ssl
 import sys
 
+from infra.azure_twin import tls_relay
 from infra.azure_twin.containers import local_port
 
 HTTPS = 443
@@ -30,34 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(address: str, port: int, certificate: str) -> None:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            try:
-                inner_reader, inner = await asyncio.open_connection(address, local_port(port))
-            except OSError:
-                writer.write(b"HTTP/1.1 502 Bad Gateway\r\nServer: Caddy\r\nContent-Length: 0\r\n\r\n")
-                await writer.drain()
-            else:
-                await asyncio.gather(_copy(reader, inner), _copy(inner_reader, writer))
-        writer.close()
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server = await asyncio.start_server(handle, address, local_port(HTTPS), ssl=context)
+    server = await tls_relay.start(address, local_port(HTTPS), local_port(port), context)
     sys.stdout.write(f"serving HTTPS on {address}:{local_port(HTTPS)}\n")
     sys.stdout.flush()
     async with server:
         await server.serve_forever()
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(1 << 16):
-            sink.write(data)
-            await sink.drain()
-    finally:
-        with contextlib.suppress(OSError, RuntimeError):
-            sink.close()
 
 
 if __name__ == "__main__":

@@ -228,6 +228,22 @@ DOCUMENTED: dict[str, Documented] = {
         "Deployment template validation failed: '{reason}'.",
         ARM_ERRORS,
     ),
+    "app secret": Documented(
+        400,
+        "InvalidParameterValueInContainerTemplate",
+        "The following field(s) are either invalid or missing. Field 'configuration.secrets' is invalid with details: "
+        '\'Invalid value: "{secret}": Unable to get value using Managed identity {identity} for secret {secret}. '
+        "Error: unable to fetch secret '{secret}' using Managed identity '{identity}'';.",
+        f"{LEARN}/container-apps/manage-secrets",
+    ),
+    "app image": Documented(
+        400,
+        "InvalidParameterValueInContainerTemplate",
+        "The following field(s) are either invalid or missing. Field 'template.containers.{container}.image' is "
+        'invalid with details: \'Invalid value: "{image}": GET https:: UNAUTHORIZED: authentication required, visit '
+        "https://aka.ms/acr/authorization for more information.';.",
+        f"{LEARN}/container-apps/managed-identity-image-pull",
+    ),
     "deployment failed": Documented(
         200,
         "DeploymentFailed",

@@ -11,11 +11,17 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 class Image(msgspec.Struct, frozen=True):
-    """How an image starts when a container group says nothing else."""
+    """How an image starts when whoever runs it says nothing else."""
 
-    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     workdir: str = "/"
+    entrypoint: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The whole command."""
+        return (*self.entrypoint, *self.arguments)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +82,7 @@ def read_dockerfile(text: str) -> Image:
                 entrypoint = msgspec.json.decode(rest, type=list[str])
             case "CMD":
                 command = msgspec.json.decode(rest, type=list[str])
-    return Image((*entrypoint, *command), environment, workdir)
+    return Image(tuple(command), environment, workdir, tuple(entrypoint))
 
 
 def plan(

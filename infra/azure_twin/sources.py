@@ -35,6 +35,8 @@ CHECKED = {
     "no api version": USERS,
     "api version": CODE,
     "template": CODE,
+    "app secret": USERS,
+    "app image": USERS,
     "deployment failed": CODE,
     # Entra ID
     "wrong secret": CODE,

@@ -71,6 +71,8 @@ class Twin:
         self.container_groups: ContainerGroups
         self.may_pull: Callable[[str, Body, list[str]], bool]
         """Whether an image can be pulled by a group with these properties and identities."""
+        self.read_secret: Callable[[str, Principal], str]
+        """The value of a vault's secret by its address, for a principal; an ``AzureError`` when it may not read it."""
         self.registry_allows: Callable[[str, str], bool]
         """Whether a principal may pull from a login server; from one outside of the subscription everybody may."""
         self.port = 0

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from infra.azure_twin.access import CALLER, Asked, Caller
 from infra.azure_twin.arm import Arm
+from infra.azure_twin.directory import Principal
 from infra.azure_twin.errors import AzureError, documented
 from infra.azure_twin.gate import error_response
 from infra.azure_twin.resource_ids import ResourceId
@@ -51,6 +52,22 @@ class KeyVault:
     async def secrets(self, request: Request) -> Response:
         """The list of secrets, without values."""
         return await self._guarded(request, self._all)
+
+    def read(self, url: str, principal: Principal) -> str:
+        """The newest value at a secret's address, as a service of Azure reads it under an identity.
+
+        Raises:
+            AzureError: there is none, or the identity may not read it.
+        """
+        host, _, name = url.removeprefix("https://").partition("/secrets/")
+        vault = host.partition(SUFFIX)[0].lower()
+        found = next((each["id"] for each in self._twin.arm.of_type(FULL) if each["name"].lower() == vault), "")
+        action, scope = f"{FULL}/secrets/getSecret/action", f"{found}/secrets/{name}"
+        if not found or not self._twin.arm.access.allows(principal.object_id, action, scope, data=True):
+            raise AzureError(403, "Forbidden", f"{principal.client_id} may not read {url}.")
+        if name not in self._vaults.get(vault, {}):
+            raise AzureError(404, "SecretNotFound", f"A secret with (name/id) {name} was not found in this key vault.")
+        return str(self._vaults[vault][name][-1]["value"])
 
     async def _guarded(self, request: Request, answer: Any) -> Response:
         vault = request.headers["host"].partition(SUFFIX)[0]
@@ -123,6 +140,7 @@ def refusal(action: str, scope: str, location: str) -> AzureError:
 def install(twin: Twin) -> None:
     """Add the hosts of vaults."""
     vault = KeyVault(twin)
+    twin.read_secret = vault.read
     methods = ["GET", "PUT", "DELETE"]
     routes = [
         Route("/secrets", vault.secrets),
