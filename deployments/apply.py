@@ -34,12 +34,11 @@ def apply(settings: Settings) -> bool:
     Raises:
         RuntimeError: ``prefect deploy`` failed; the message holds what it printed.
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from deployments.pools import ensure_pools
     from deployments.results import ensure_result_storage
+    from flows.api import prefect_api
 
-    with temporary_settings({PREFECT_API_URL: settings.prefect_api}):
+    with prefect_api(settings):
         ensure_result_storage(settings)
         ensure_pools(settings)
         version = _digest(settings)
@@ -62,6 +61,8 @@ def _digest(settings: Settings) -> str:
 
 
 def _deploy(settings: Settings, version: str) -> None:
+    from flows.api import auth_string
+
     variables = {
         **settings.environment(),
         # Resolved where the flow runs: the checkout is elsewhere in a container.
@@ -71,6 +72,8 @@ def _deploy(settings: Settings, version: str) -> None:
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }
+    if known := auth_string():
+        variables["PREFECT_API_AUTH_STRING"] = known
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=settings.home,

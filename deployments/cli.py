@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
-from deployments.commands import drift, ledger, replay, run, stack
+from deployments.commands import drift, ledger, replay, run, sign_in, stack
 
 BAD_INPUT = 2
 
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; bad input ends with code 2 and a sentence."""
     parser = argparse.ArgumentParser(prog="mlops", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (stack, run, ledger, drift, replay):
+    for module in (stack, sign_in, run, ledger, drift, replay):
         module.add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -17,10 +17,12 @@ from deployments.stack.components import servers, workers
 from deployments.stack.processes import Component, ComponentError, Processes, Record, until
 from mlops import settings as settings_module
 from mlops.adapters.services import Service, ServiceError, open_services
+from mlops.adapters.sign_in import FILE, SignInError, servers_sign_in
 from mlops.settings import Settings, SettingsError
 
 # A busy server may be slow; one that is silent for longer is ended and started again.
 PATIENCE_SECONDS = 10.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NOT_RUNNING = 3
 """Exit code of ``status`` when a component does not run, as service managers have it."""
 
@@ -55,13 +57,16 @@ def up(settings: Settings, say: Say | None = None) -> None:
         import prefect.client.orchestration  # noqa: F401 - takes seconds, which pass while the servers start
 
         processes.await_ready([server for server in pending if server.name == "prefect"], _ready(say))
+        if settings.host not in LOOPBACK and servers_sign_in(settings) is None:
+            file = settings.secrets / FILE
+            say(f"host {settings.host}: the servers ask nobody who reaches it for a password; write one to {file}")
         if changed := ensure_pools(settings):
             say(f"work pools made or changed: {', '.join(changed)}")
         pending = [server for server in pending if server.name != "prefect"]
         pending += _restart(settings, processes, workers(settings), say)
         _start_services(settings, say)
         processes.await_ready(pending, _ready(say))
-    say(f"up: Prefect {settings.prefect_ui} - MLflow {settings.mlflow_uri} - reports {settings.reports_url}")
+    say(f"up: Prefect {settings.prefect_ui} - MLflow {settings.mlflow_uri} - reports {settings.reports_uri}")
 
 
 def down(settings: Settings, say: Say | None = None) -> None:
@@ -106,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         if command == "status":
             return _print_status(status(settings))
         {"up": up, "down": down}[command](settings)
-    except (SettingsError, ComponentError, ServiceError, PoolError) as error:
+    except (SettingsError, ComponentError, ServiceError, PoolError, SignInError) as error:
         sys.stderr.write(f"{command}: {error}\n")
         return 1
     return 0

@@ -37,14 +37,15 @@ def ensure_pools(settings: Settings) -> list[str]:
         PoolError: a file is invalid, there is none, or a pool exists with another type.
     """
     from prefect import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.api import prefect_api
 
     folder = (settings.home / "infra" / "work_pools" / (settings.work_pools or settings.profile)).resolve()
     files = sorted(folder.glob("*.json"))
     if not files:
         raise PoolError(f"no work pools in {folder}")
     # A client made by hand would know no PREFECT_API_AUTH_STRING.
-    with temporary_settings({PREFECT_API_URL: settings.prefect_api}), get_client(sync_client=True) as client:
+    with prefect_api(settings), get_client(sync_client=True) as client:
         return [file.stem for file in files if _ensure(client, read(file, settings))]
 
 
@@ -70,8 +71,8 @@ def read(file: Path, settings: Settings) -> "WorkPoolCreate":
     if pool.type != "process" and "env" in variables:
         _refuse_addresses_of_this_machine(file, settings)
         variables["env"]["default"] = container_environment(settings) | variables["env"].get("default", {})
-    if settings.azure_prefect_secret and "secret_env" in variables:
-        held = {"PREFECT_API_AUTH_STRING": settings.azure_prefect_secret}
+    if settings.azure_servers_secret and "secret_env" in variables:
+        held = {"PREFECT_API_AUTH_STRING": settings.azure_servers_secret}
         variables["secret_env"]["default"] = held | variables["secret_env"].get("default", {})
     return pool
 
@@ -80,7 +81,13 @@ def container_environment(settings: Settings) -> dict[str, str]:
     """The settings as variables for a process that does not run on this machine."""
     local = {f"{PREFIX}{name.upper()}" for name in OF_THIS_MACHINE}
     shared = {k: v for k, v in settings.environment().items() if k not in local and not k.endswith("_PORT")}
-    addresses = {"store": settings.store_uri, "mlflow_url": settings.mlflow_uri, "prefect_url": settings.prefect_api}
+    addresses = {
+        "store": settings.store_uri,
+        "mlflow_url": settings.mlflow_uri,
+        "prefect_url": settings.prefect_api,
+        "reports_url": settings.reports_uri,
+        "evidently_url": settings.evidently_uri,
+    }
     told = {f"{PREFIX}{name.upper()}": value for name, value in addresses.items()}
     return shared | told | result_environment(settings)
 

@@ -49,8 +49,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The Prefect API; empty: the embedded server's."""
     mlflow_url: str = ""
     """The MLflow server; empty: the embedded one."""
+    reports_url: str = ""
+    """Where the reports of the store are shown; empty: the embedded server."""
+    evidently_url: str = ""
+    """Where Evidently's pages are; empty: the embedded ones."""
     evidently_dir: Path | None = None
-    """Folder of Evidently's workspace; empty: ``evidently`` in the state directory."""
+    """Folder of the embedded Evidently's workspace; empty: ``evidently`` in the state directory."""
     secrets_dir: Path | None = None
     """Folder of mounted secrets; empty: ``secrets`` in the state directory."""
 
@@ -98,8 +102,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     image or size comes by a second group and a switch. Empty: groups are replaced in place."""
     azure_gateway_domain: str = ""
     """With a gateway, services answer at ``https://<model>-<environment>.<domain>``."""
-    azure_prefect_secret: str = ""
-    """Secret of the vault with ``user:password`` of the Prefect API, for jobs; empty: the server asks for none."""
+    azure_servers_secret: str = ""
+    """Secret of the vault with ``user:password`` of Prefect, MLflow and the pages; empty: they ask for none."""
     azure_caddy_image: str = "caddy:2.10-alpine"
     """Ends TLS beside the scoring service; ``<registry>/caddy:…`` for one imported into the registry."""
     azure_tls_share: str = ""
@@ -152,14 +156,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
 
     @property
-    def reports_url(self) -> str:
+    def reports_uri(self) -> str:
         """Where reports in the store are served over HTTP."""
-        return f"http://{self.host}:{self.reports_port}"
+        return self.reports_url or f"http://{self.host}:{self.reports_port}"
 
     @property
-    def evidently_url(self) -> str:
+    def evidently_uri(self) -> str:
         """Where Evidently's UI shows the workspace."""
-        return f"http://{self.host}:{self.evidently_port}"
+        return self.evidently_url or f"http://{self.host}:{self.evidently_port}"
 
     @property
     def evidently(self) -> Path:

@@ -6,7 +6,7 @@ from functools import cached_property
 from mlops import settings as settings_module
 from mlops import spec as spec_module
 from mlops.adapters.ledger import Ledger
-from mlops.adapters.registry import MlflowRegistry, Registry
+from mlops.adapters.registry import Registry, open_registry
 from mlops.adapters.services import Services, open_services
 from mlops.adapters.snapshots import Snapshots
 from mlops.adapters.store import Store, open_store
@@ -39,7 +39,7 @@ class ModelContext:
     @cached_property
     def registry(self) -> Registry:
         """Runs and versions."""
-        return MlflowRegistry(self.settings.mlflow_uri)
+        return open_registry(self.settings)
 
     @cached_property
     def services(self) -> Services:

@@ -105,7 +105,7 @@ def smoke_test_service(model: str, environment: Environment, version: Version) -
     )
     create_link_artifact(
         key=f"{model}-smoke-{environment}-junit",
-        link=f"{context.settings.reports_url}/{report}",
+        link=f"{context.settings.reports_uri}/{report}",
         link_text=f"JUnit XML of the {environment} smoke test",
     )
     current = read_state(context.store, model, environment)

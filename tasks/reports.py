@@ -34,12 +34,12 @@ def report_window(model: str, window: str) -> str:
         ),
     )
     key = report_key(model, window)
-    project = f"{context.settings.evidently_url}/projects/{evidently_workspace.project_id(model)}"
+    project = f"{context.settings.evidently_uri}/projects/{evidently_workspace.project_id(model)}"
     if report.run is not None:
-        evidently_workspace.publish(context.settings.evidently, model, context.spec.data, window, report.run)
+        evidently_workspace.publish(context.store, model, context.spec.data, window, report.run)
     create_link_artifact(
         key=f"{model}-evidently",
-        link=f"{context.settings.reports_url}/{key}",
+        link=f"{context.settings.reports_uri}/{key}",
         link_text=f"Evidently report of {window}",
         description=_summary(report.summary),
     )
@@ -47,7 +47,7 @@ def report_window(model: str, window: str) -> str:
         key=f"{model}-evidently-summary",
         description=f"Evidently on {window}",
         markdown=f"# Evidently on {model}, window {window}\n\n{_summary(report.summary)}\n\n"
-        f"[This window's report]({context.settings.reports_url}/{key}) · [all windows]({project})\n\n"
+        f"[This window's report]({context.settings.reports_uri}/{key}) · [all windows]({project})\n\n"
         "What Evidently calls drift is not the verdict; that has its own page.\n",
     )
     context.store.put(key, report.html)  # Last: what has a page is reported whole.

@@ -25,12 +25,12 @@ def run(options: argparse.Namespace) -> int:
     from prefect import get_client
     from prefect.client.schemas.filters import DeploymentFilter
     from prefect.deployments import run_deployment
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    from flows.api import prefect_api
     from mlops import settings as settings_module
 
     settings = settings_module.load()
-    with temporary_settings({PREFECT_API_URL: settings.prefect_api}):
+    with prefect_api(settings):
         try:
             with get_client(sync_client=True) as client:
                 wanted = DeploymentFilter.model_validate({"name": {"any_": [options.deployment]}})

@@ -8,8 +8,10 @@ from deployments import local
 from deployments.demo import MODELS
 from deployments.pools import PoolError
 from deployments.stack.processes import ComponentError
+from flows.api import prefect_api
 from mlops import settings as settings_module
 from mlops.adapters.services import ServiceError
+from mlops.adapters.sign_in import SignInError
 from mlops.settings import Settings, SettingsError
 
 
@@ -29,13 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_module.load()
         local.up(settings)
-    except (SettingsError, ComponentError, PoolError, ServiceError) as error:
+    except (SettingsError, ComponentError, PoolError, ServiceError, SignInError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 1
     os.environ.update(settings.environment())
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: settings.prefect_api}):
+    with prefect_api(settings):
         return _play(settings, models, told.drift)
 
 

@@ -12,6 +12,7 @@ from deployments.demo.history import DidItHelp, Retraining, Week
 from deployments.demo.stage import Stage, prod
 from mlops.adapters.services import key_file
 from mlops.adapters.services.keys import key_of
+from mlops.adapters.sign_in import servers_sign_in
 from mlops.core.rivals import SINCE
 from mlops.core.serving import ENVIRONMENTS
 from mlops.settings import Settings
@@ -28,14 +29,16 @@ def show(stage: Stage, models: tuple[str, ...], story: Story | None, changed: ir
         _show_story(stage, story)
     last = next((_report(settings, told) for told in (story, changed) if told and told.retrainings), "")
     stage.say(f"\nPrefect UI   {settings.prefect_ui}\nMLflow       {settings.mlflow_uri}")
-    stage.say(f"Evidently    {settings.evidently_url}\n             {last or settings.reports_url}")
+    stage.say(f"Evidently    {settings.evidently_uri}\n             {last or settings.reports_uri}")
+    if servers_sign_in(settings):
+        stage.say("They ask for the user and password that `mlops sign-in` prints")
     for model in models:
         for environment in ENVIRONMENTS:
             stage.console.print(_curl(model, environment), soft_wrap=True)
     written = {
         "prefect_ui": settings.prefect_ui,
         "mlflow_ui": settings.mlflow_uri,
-        "evidently_ui": settings.evidently_url,
+        "evidently_ui": settings.evidently_uri,
         "evidently_report": last,
         "models": described,
     }
@@ -55,7 +58,7 @@ def _loop(told: Story | iris_drift.Story) -> dict[str, Any]:
 def _report(settings: Settings, told: Story | iris_drift.Story) -> str:
     """The page of the last alarm."""
     model = flights.MODEL if isinstance(told, Story) else iris_drift.MODEL
-    return f"{settings.reports_url}/{model}/reports/drift/{told.retrainings[-1].alarm}.html"
+    return f"{settings.reports_uri}/{model}/reports/drift/{told.retrainings[-1].alarm}.html"
 
 
 def _show_story(stage: Stage, story: Story) -> None:

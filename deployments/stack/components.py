@@ -1,7 +1,8 @@
 """What the embedded stack consists of, derived from the settings."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -10,9 +11,11 @@ import httpx
 
 from deployments.stack import postgres
 from deployments.stack.processes import Component, ComponentError, Record
+from mlops.adapters.sign_in import VARIABLE, servers_sign_in
 from mlops.settings import Settings
 
 POOLS = ("training", "operations")
+PAGES = ("uvicorn", "--ws", "none", "--no-access-log", "--factory")
 
 
 def servers(settings: Settings) -> list[Component]:
@@ -25,7 +28,11 @@ def servers(settings: Settings) -> list[Component]:
         found.append(_mlflow(settings, database))
     if database and found:
         found.insert(0, postgres.component(settings))
-    return [*found, _reports(settings), _evidently(settings)]
+    if not settings.reports_url:
+        found.append(_reports(settings))
+    if not settings.evidently_url:
+        found.append(_evidently(settings))
+    return found
 
 
 def workers(settings: Settings) -> list[Component]:
@@ -35,15 +42,21 @@ def workers(settings: Settings) -> list[Component]:
 
 def client_environment(settings: Settings) -> dict[str, str]:
     """The variables with which a process of ours reaches the stack, Prefect and MLflow clients included."""
-    return settings.environment() | {
-        "PREFECT_API_URL": settings.prefect_api,
-        "PREFECT_HOME": str(settings.state / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_CLI_PROMPT": "false",
-        "MLFLOW_TRACKING_URI": settings.mlflow_uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-    }
+    told = servers_sign_in(settings)
+    signed_in = {"PREFECT_API_AUTH_STRING": told.text, VARIABLE: told.text} if told else {}
+    return (
+        settings.environment()
+        | signed_in
+        | {
+            "PREFECT_API_URL": settings.prefect_api,
+            "PREFECT_HOME": str(settings.state / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_CLI_PROMPT": "false",
+            "MLFLOW_TRACKING_URI": settings.mlflow_uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+        }
+    )
 
 
 def _prefect(settings: Settings, needs: tuple[str, ...]) -> Component:
@@ -61,7 +74,8 @@ def _prefect(settings: Settings, needs: tuple[str, ...]) -> Component:
             "PREFECT_SERVER_UI_API_URL": "/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-        },
+        }
+        | ({"PREFECT_SERVER_API_AUTH_STRING": told.text} if (told := servers_sign_in(settings)) else {}),
         keep=("PG",) if settings.database else (),
         ready=_answers(f"{settings.prefect_api}/ready"),
         address=settings.prefect_ui,
@@ -74,10 +88,12 @@ def _prefect(settings: Settings, needs: tuple[str, ...]) -> Component:
 
 def _mlflow(settings: Settings, needs: tuple[str, ...]) -> Component:
     address = ("--host", settings.host, "--port", str(settings.mlflow_port))
-    artifacts = ("--artifacts-destination", str(settings.state / "mlflow"))
+    options: tuple[str, ...] = ("--artifacts-destination", str(settings.state / "mlflow"), "--workers", "1")
+    if guard := _guard(settings):
+        options += ("--app-name", "mlops")
     return Component(
         name="mlflow",
-        command=_python("mlflow", "server", *address, *artifacts, "--workers", "1"),
+        command=_python("mlflow", "server", *address, *options),
         cwd=settings.home.resolve(),
         env=_marked(settings)
         | {
@@ -87,9 +103,10 @@ def _mlflow(settings: Settings, needs: tuple[str, ...]) -> Component:
             "DO_NOT_TRACK": "1",
             # Its job runner (for scorers of language models) is eight processes more.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        },
+        }
+        | guard,
         keep=("PG",) if settings.database else (),
-        ready=_answers(f"{settings.mlflow_uri}/api/2.0/mlflow/experiments/search?max_results=1"),
+        ready=_answers(f"{settings.mlflow_uri}/api/2.0/mlflow/experiments/search?max_results=1", guard),
         address=settings.mlflow_uri,
         port=settings.mlflow_port,
         setting="mlflow_port",
@@ -102,13 +119,11 @@ def _reports(settings: Settings) -> Component:
     address = ("--host", settings.host, "--port", str(settings.reports_port))
     return Component(
         name="reports",
-        command=_python(
-            "uvicorn", "--ws", "none", "--no-access-log", "--factory", *address, "deployments.reports:create_app"
-        ),
+        command=_python(*PAGES, *address, "deployments.pages.reports:create_app"),
         cwd=settings.home.resolve(),
-        env=settings.environment(),
-        ready=_answers(f"{settings.reports_url}/healthz"),
-        address=settings.reports_url,
+        env=settings.environment() | _guard(settings),
+        ready=_answers(f"{settings.reports_uri}/healthz"),
+        address=settings.reports_uri,
         port=settings.reports_port,
         setting="reports_port",
         start_seconds=60,
@@ -120,14 +135,13 @@ def _evidently(settings: Settings) -> Component:
     address = ("--host", settings.host, "--port", str(settings.evidently_port))
     return Component(
         name="evidently",
-        command=_python("evidently.cli", "ui", "--workspace", str(settings.evidently), *address),
+        command=_python(*PAGES, *address, "deployments.pages.evidently:create_app"),
         cwd=settings.home.resolve(),
-        env=_marked(settings) | {"DO_NOT_TRACK": "1"},
-        ready=_answers(f"{settings.evidently_url}/api/version"),
-        address=settings.evidently_url,
+        env=settings.environment() | {"DO_NOT_TRACK": "1"} | _guard(settings),
+        ready=_answers(f"{settings.evidently_uri}/api/version"),
+        address=settings.evidently_uri,
         port=settings.evidently_port,
         setting="evidently_port",
-        prepare=lambda: settings.evidently.mkdir(parents=True, exist_ok=True),
     )
 
 
@@ -151,6 +165,8 @@ def _worker(settings: Settings, pool: str) -> Component:
             "TMPDIR": str(temporary),
         }
         | _own_variables(settings),
+        # For a server elsewhere, whoever starts the worker may be known to Prefect by these.
+        keep=("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING") if settings.prefect_url else (),
         prepare=lambda: temporary.mkdir(parents=True, exist_ok=True),
         ready=lambda record: _online(settings, pool, name, record),
         address=f"pool {pool}",
@@ -192,13 +208,21 @@ def _python(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", *arguments)
 
 
-def _answers(url: str) -> Callable[[Record], bool]:
-    return lambda _: _request("GET", url) is not None
+def _guard(settings: Settings) -> dict[str, str]:
+    """What a page's server asks its callers for, handed over so that no server must read a vault."""
+    told = servers_sign_in(settings)
+    return {VARIABLE: told.text} if told else {}
+
+
+def _answers(url: str, guard: Mapping[str, str] = {}) -> Callable[[Record], bool]:
+    return lambda _: _request("GET", url, guard.get(VARIABLE, "")) is not None
 
 
 def _online(settings: Settings, pool: str, name: str, record: Record) -> bool:
     """Whether Prefect has heard from this worker, and not only from one of that name before it."""
-    workers = _request("POST", f"{settings.prefect_api}/work_pools/{pool}/workers/filter", json={}) or []
+    told = os.environ.get("PREFECT_API_AUTH_STRING", "") if settings.prefect_url else ""
+    told = told or _guard(settings).get(VARIABLE, "")
+    workers = _request("POST", f"{settings.prefect_api}/work_pools/{pool}/workers/filter", told, json={}) or []
     return any(
         worker["name"] == name
         and worker["status"] == "ONLINE"
@@ -207,8 +231,11 @@ def _online(settings: Settings, pool: str, name: str, record: Record) -> bool:
     )
 
 
-def _request(method: str, url: str, **options: Any) -> Any:
+def _request(method: str, url: str, sign_in: str = "", **options: Any) -> Any:
     """The JSON answer of a server; none unless it answers well within seconds."""
+    user, _, password = sign_in.partition(":")
+    if sign_in:
+        options["auth"] = (user, password)
     try:
         return _client().request(method, url, **options).raise_for_status().json()
     except (httpx.HTTPError, ValueError):

@@ -9,9 +9,9 @@ param name string = 'mlops'
 @allowed(['dev', 'uat', 'prod'])
 param environment string
 param location string = resourceGroup().location
-@description('user:password of the Prefect API; workers, flows and people use it.')
+@description('user:password of the servers: Prefect, MLflow, reports, Evidently; workers, flow runs and people use it.')
 @secure()
-param prefectKey string
+param serversSignIn string
 @secure()
 @minLength(16)
 param databasePassword string
@@ -58,44 +58,31 @@ module vault 'modules/vault.bicep' = {
 module workspace 'modules/workspace.bicep' = {
   name: 'workspace'
   params: {
-    name: base
-    storageName: 'ml${flat}'
-    location: location
-    tags: tags
-    registryId: registry.outputs.id
-    vaultId: vault.outputs.id
-    insightsId: logs.outputs.insightsId
+    name: base, storageName: 'ml${flat}', location: location, tags: tags
+    registryId: registry.outputs.id, vaultId: vault.outputs.id, insightsId: logs.outputs.insightsId
   }
 }
 module postgres 'modules/postgres.bicep' = {
   name: 'postgres'
   params: {
-    name: '${base}-${take(suffix, 8)}'
-    location: location
-    tags: tags
-    sku: databaseSku
-    geoBackup: databaseGeoBackup
-    password: databasePassword
+    name: '${base}-${take(suffix, 8)}', location: location, tags: tags
+    sku: databaseSku, geoBackup: databaseGeoBackup, password: databasePassword
   }
 }
 module secrets 'modules/secrets.bicep' = {
   name: 'secrets'
   params: {
-    vaultName: vault.outputs.name
-    prefectKey: prefectKey
-    databaseHost: postgres.outputs.host
-    databasePassword: databasePassword
+    vaultName: vault.outputs.name, serversSignIn: serversSignIn
+    databaseHost: postgres.outputs.host, databasePassword: databasePassword
   }
 }
 module roles 'modules/roles.bicep' = {
   name: 'roles'
   params: {
-    principals: identities.outputs.principals
-    identityNames: identities.outputs.names
+    principals: identities.outputs.principals, identityNames: identities.outputs.names
     storageName: store.outputs.name
     registryName: registry.outputs.name
-    vaultName: vault.outputs.name
-    workspaceName: workspace.outputs.name
+    vaultName: vault.outputs.name, workspaceName: workspace.outputs.name
   }
 }
 module apps 'modules/apps.bicep' = {
@@ -105,15 +92,11 @@ module apps 'modules/apps.bicep' = {
 module prefect 'modules/prefect.bicep' = if (imageTag != '') {
   name: 'prefect'
   params: {
-    name: base
-    location: location
-    tags: tags
+    name: base, location: location, tags: tags
     appsId: apps.outputs.id
     domain: apps.outputs.domain
-    identityId: identities.outputs.ids.server
-    clientId: identities.outputs.clients.server
-    workerIdentityId: identities.outputs.ids.worker
-    workerClientId: identities.outputs.clients.worker
+    ids: identities.outputs.ids
+    clients: identities.outputs.clients
     registry: registry.outputs.server
     vaultUri: vault.outputs.uri
     storageName: store.outputs.name
@@ -128,13 +111,29 @@ module budget 'modules/budget.bicep' = if (budgetStart != '') {
   params: { name: base, amount: monthlyBudget, emails: alertEmails, start: budgetStart }
 }
 
-output storageAccount string = store.outputs.name
-output registry string = registry.outputs.server
-output keyVault string = vault.outputs.uri
-output workspace string = workspace.outputs.name
-output prefectUrl string = 'https://${base}-prefect.${apps.outputs.domain}/api'
-output scoringIdentity string = identities.outputs.ids.scoring
-output flowsIdentity string = identities.outputs.ids.flows
-output scoringClientId string = identities.outputs.clients.scoring
-output workerClientId string = identities.outputs.clients.worker
-output flowsClientId string = identities.outputs.clients.flows
+// As mlops.toml has them; docs/azure.md says how they get there.
+output settings object = {
+  profile: 'azure'
+  azure_subscription: subscription().subscriptionId
+  azure_tenant: subscription().tenantId
+  azure_resource_group: resourceGroup().name
+  azure_region: location
+  azure_storage_account: store.outputs.name
+  azure_storage_container: 'mlops'
+  azure_registry: registry.outputs.server
+  azure_flow_image: 'mlops-flows:${imageTag}'
+  azure_scoring_image: 'mlops-scoring:${imageTag}'
+  azure_caddy_image: '${registry.outputs.server}/caddy:2.10-alpine'
+  azure_identity: identities.outputs.ids.scoring
+  azure_flow_identity: identities.outputs.ids.flows
+  azure_key_vault: vault.outputs.uri
+  azure_servers_secret: 'servers-sign-in'
+  azure_workspace: workspace.outputs.name
+  azure_dns_prefix: '${name}${environment}${take(suffix, 4)}'
+  prefect_url: 'https://${base}-prefect.${apps.outputs.domain}/api'
+  mlflow_url: 'https://${base}-mlflow.${apps.outputs.domain}'
+  reports_url: 'https://${base}-reports.${apps.outputs.domain}'
+  evidently_url: 'https://${base}-evidently.${apps.outputs.domain}'
+}
+// For the service accounts of a cluster (infra/kubernetes).
+output clientIds object = identities.outputs.clients

@@ -1,22 +1,28 @@
 """Evidently's workspace: a project for each model whose dashboard has its panels, and a run for each window.
 
-A folder that Evidently's own UI serves. Projects and runs have ids made from their names, so what is
-published again replaces itself; files appear whole, by rename, so the UI never reads half of one.
+Both are kept in the store, where a flow run on any machine can leave them; ``Mirror`` fetches them into the folder that
+Evidently's own UI shows. Projects and runs have ids made from their names, so what is published again replaces itself;
+files appear whole, by rename, so the UI never reads half of one.
 """
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
 from mlops.adapters.evidently_report import quiet
+from mlops.adapters.store import Conflict, NotFound, Store
 from mlops.core.schema import Schema
 
 NAMESPACE = UUID("6e1c4b42-6a0a-5d0c-9a5e-6f2f4b1f7c11")
 COLUMNS_SHOWN = 20
 """Most columns whose drift is drawn; more lines cannot be told apart."""
+PROJECT_FILES = ("dashboard.json", "metadata.json")
+"""Of a project; Evidently sees it by the last one."""
 
 
 def project_id(model: str) -> UUID:
@@ -29,29 +35,42 @@ def run_id(model: str, name: str) -> UUID:
     return uuid5(project_id(model), name)
 
 
-def publish(folder: Path, model: str, schema: Schema, name: str, run: Any) -> UUID:
+def publish(store: Store, model: str, schema: Schema, name: str, run: Any) -> UUID:
     """Add a report to its model's project, which is made if it is new; return the run's id.
 
     Args:
-        folder: the workspace.
+        store: of the installation.
         model: names the project.
         schema: its columns have their line in the dashboard.
         name: of the run; one of that name is replaced.
         run: as ``evidently_report.EvidentlyReport.run``.
+
+    Raises:
+        StoreError: the store does not take it.
     """
     with quiet():
         from evidently.legacy.utils import NumpyEncoder
 
-        ensure_project(folder, model, schema)
-        content = json.dumps(run.to_snapshot_model().dict(), cls=NumpyEncoder)
-    _write(folder / str(project_id(model)) / "snapshots" / f"{run_id(model, name)}.json", content)
-    return run_id(model, name)
+        ensure_project(store, model, schema)
+        content = json.dumps(run.to_snapshot_model().dict(), cls=NumpyEncoder).encode()
+    identifier = run_id(model, name)
+    # The content is in the name, so that a listing tells what is new.
+    prefix = f"{_home(model)}/runs/{identifier}."
+    key = f"{prefix}{hashlib.sha256(content).hexdigest()[:16]}.json"
+    store.put(key, content)
+    for other in store.list(prefix):
+        if other != key:
+            store.delete(other)
+    return identifier
 
 
-def ensure_project(folder: Path, model: str, schema: Schema) -> None:
-    """Make a model's project with its panels unless there is one: what a person changed there stays."""
-    home = folder / str(project_id(model))
-    if (home / "metadata.json").is_file():
+def ensure_project(store: Store, model: str, schema: Schema) -> None:
+    """Keep a model's project with its panels, unless there is one.
+
+    Raises:
+        StoreError: the store does not take it.
+    """
+    if all(store.etag(f"{_home(model)}/{name}") for name in PROJECT_FILES):
         return
     with quiet():
         from evidently.legacy.utils import NumpyEncoder
@@ -61,9 +80,52 @@ def ensure_project(folder: Path, model: str, schema: Schema) -> None:
         tab = DashboardTabModel(id=run_id(model, "tab"), title="Windows", panels=[panel.id for panel in panels])
         dashboard = DashboardModel(tabs=[tab], panels=panels)
         project = ProjectModel(id=project_id(model), name=model, description=f"Windows of {model} in production")
-        (home / "snapshots").mkdir(parents=True, exist_ok=True)
-        _write(home / "dashboard.json", json.dumps(dashboard.dict(), cls=NumpyEncoder))
-        _write(home / "metadata.json", json.dumps(project.dict(), cls=NumpyEncoder))
+        for name, made in zip(PROJECT_FILES, (dashboard, project), strict=True):
+            with suppress(Conflict):
+                store.put_if_absent(f"{_home(model)}/{name}", json.dumps(made.dict(), cls=NumpyEncoder).encode())
+
+
+class Mirror:
+    """The workspace as a folder, for Evidently's UI on this machine."""
+
+    def __init__(self, store: Store, folder: Path, models: Iterable[str]) -> None:
+        self._store = store
+        self._folder = folder
+        self._models = list(models)
+        self._fetched: set[str] = set()
+
+    def fetch(self) -> None:
+        """Fetch what is new; a dashboard that is here already stays as a person changed it.
+
+        Raises:
+            StoreError: the store cannot be read; what was fetched by then is here.
+        """
+        for model in self._models:
+            new = [key for key in self._store.list(f"{_home(model)}/runs/") if key not in self._fetched]
+            if not new:
+                continue
+            home = self._folder / str(project_id(model))
+            (home / "snapshots").mkdir(parents=True, exist_ok=True)
+            for name in PROJECT_FILES:
+                if not (home / name).is_file():
+                    self._write(home / name, self._store.get(f"{_home(model)}/{name}"))
+            for key in new:
+                with suppress(NotFound):  # It was replaced meanwhile.
+                    name = key.rpartition("/")[2].partition(".")[0]
+                    self._write(home / "snapshots" / f"{name}.json", self._store.get(key))
+                self._fetched.add(key)
+
+    def _write(self, file: Path, content: bytes) -> None:
+        # Not in the folder: Evidently watches it for new files, and would take this for a file of another name.
+        drafts = self._folder.with_name(f".{self._folder.name}-new")
+        drafts.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=drafts, delete=False) as draft:
+            draft.write(content)
+        Path(draft.name).replace(file)
+
+
+def _home(model: str) -> str:
+    return f"{model}/reports/evidently"
 
 
 def _panels(model: str, schema: Schema) -> Iterator[Any]:
@@ -105,9 +167,3 @@ def _panels(model: str, schema: Schema) -> Iterator[Any]:
         *(metric(name, "ValueDrift", column=name) for name in shown),
         size="full",
     )
-
-
-def _write(file: Path, content: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".new-", delete=False, encoding="utf-8") as draft:
-        draft.write(content)
-    Path(draft.name).replace(file)

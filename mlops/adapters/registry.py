@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mlops.settings import Settings
+
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
@@ -53,6 +55,23 @@ class Registry(Protocol):
 
     def set_alias(self, model: str, alias: str, version: str | None) -> None:
         """Let an alias name a version, or none."""
+
+
+def open_registry(settings: Settings) -> "MlflowRegistry":
+    """The registry on the MLflow server of the settings, signed in where that asks for a user and password.
+
+    Raises:
+        mlops.adapters.sign_in.SignInError: the sign-in cannot be read.
+    """
+    # MLflow's clients take a sign-in from their own variables alone; a person's goes before. They prefer it to the
+    # token for the workspace's own MLflow that Azure ML gives each of its jobs.
+    if not os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        from mlops.adapters.sign_in import servers_sign_in
+
+        if told := servers_sign_in(settings):
+            os.environ["MLFLOW_TRACKING_USERNAME"] = told.user
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = told.password
+    return MlflowRegistry(settings.mlflow_uri)
 
 
 class MlflowRegistry:

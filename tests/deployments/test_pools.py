@@ -125,12 +125,12 @@ def test_azure_pool_is_the_workers_own_with_the_settings_filled_in(tmp_path: Pat
 
 def test_jobs_get_the_password_of_the_prefect_server_from_the_vault(tmp_path: Path) -> None:
     settings = Settings(
-        home=tmp_path, profile="azure", azure_prefect_secret="prefect-api-key", azure_key_vault="https://v.vault.azure.net",
+        home=tmp_path, profile="azure", azure_servers_secret="servers-sign-in", azure_key_vault="https://v.vault.azure.net",
         azure_workspace="w", **AZURE,
     )  # fmt: skip
     pool = pools.read(ROOT / "infra/work_pools/azure/training.json", settings)
     variables = pool.base_job_template["variables"]["properties"]
-    assert variables["secret_env"]["default"] == {"PREFECT_API_AUTH_STRING": "prefect-api-key"}
+    assert variables["secret_env"]["default"] == {"PREFECT_API_AUTH_STRING": "servers-sign-in"}
 
 
 @pytest.mark.parametrize("name", ["azure/training", "azure/operations", "azure-aks/operations"])

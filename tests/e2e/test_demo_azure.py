@@ -99,7 +99,12 @@ def test_the_loop_was_closed_by_the_automation(played: Played) -> None:
     assert (retraining["from_version"], retraining["to_version"]) == ("1", "2")
     assert retraining["automation_id"]
     api = f"http://127.0.0.1:{played.ports['MLOPS_PREFECT_PORT']}/api"
-    run = httpx.get(f"{api}/flow_runs/{retraining['flow_run_id']}", trust_env=False).json()
+    url = f"{api}/flow_runs/{retraining['flow_run_id']}"
+    assert httpx.get(url, trust_env=False).status_code == 401
+    user, _, password = (
+        played.call("run", str(Path(sys.executable).with_name("mlops")), "sign-in").strip().partition(":")
+    )
+    run = httpx.get(url, trust_env=False, auth=(user, password)).json()
     assert (run["created_by"]["type"], run["work_pool_name"]) == ("AUTOMATION", "training")
 
 

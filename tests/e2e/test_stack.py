@@ -1,4 +1,7 @@
-"""The embedded stack as ``make up`` and ``make down`` run it, in a state directory and on ports of its own."""
+"""The embedded stack as ``make up`` and ``make down`` run it, in a state directory and on ports of its own.
+
+Its servers ask for a user and password, as those on Azure do; the demo's ask for none.
+"""
 
 import os
 import shutil
@@ -19,6 +22,7 @@ from deployments.stack import postgres
 from deployments.stack.components import client_environment
 from deployments.stack.processes import Processes, Record, until
 from mlops.adapters.services import open_services
+from mlops.adapters.sign_in import FILE
 from mlops.adapters.store import open_store
 from mlops.settings import Settings
 from tests.e2e.ports import free_ports, owned_processes, state_folder
@@ -47,9 +51,16 @@ def probe(report: str):
     draft.rename(report)
     time.sleep(600)
 """
+SIGN_IN = ("mlops", "a:password")
+LOG_RUN = """
+from mlops import settings
+from mlops.adapters.registry import open_registry
+print(open_registry(settings.load()).log_run("iris", "probe", {}, {"accuracy": 1.0}, {}))
+"""
 SERVE = """
 from mlops import settings
 from mlops.adapters.services import open_services
+from mlops.adapters.sign_in import FILE
 open_services(settings.load()).ensure("iris", "uat")
 """
 
@@ -111,6 +122,8 @@ def stack() -> Iterator[Stack]:
     with state_folder() as folder:
         # So deep that a Unix socket's path does not fit: it must work there, too.
         stack = Stack(make_settings(folder / ("state-" * 20) / ".local"))
+        stack.settings.secrets.mkdir(parents=True)
+        (stack.settings.secrets / FILE).write_text(":".join(SIGN_IN))
         yield stack
         stack.run("down")
         shutil.rmtree(postgres.socket_dir(postgres.data_dir(stack.settings)))
@@ -124,8 +137,8 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def get(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False, timeout=10)
+def get(url: str, auth: tuple[str, str] | None = SIGN_IN) -> httpx.Response:
+    return httpx.get(url, trust_env=False, timeout=10, auth=auth)
 
 
 def test_up_brings_every_part_and_status_says_so(stack: Stack) -> None:
@@ -143,7 +156,32 @@ def test_up_brings_every_part_and_status_says_so(stack: Stack) -> None:
         experiments = f"http://{host}:{stack.settings.mlflow_port}/api/2.0/mlflow/experiments/search?max_results=1"
         assert get(experiments).status_code == 200
     open_store(stack.settings.store_uri).put("iris/reports/drift.html", b"<h1>drift</h1>")
-    assert get(f"{stack.settings.reports_url}/iris/reports/drift.html").text == "<h1>drift</h1>"
+    assert get(f"{stack.settings.reports_uri}/iris/reports/drift.html").text == "<h1>drift</h1>"
+
+
+def test_every_server_asks_for_the_sign_in_and_ours_have_it(stack: Stack) -> None:
+    stack.up()  # Its workers have been seen by the server.
+    settings = stack.settings
+    experiments = "/api/2.0/mlflow/experiments/search?max_results=1"
+    for url in (
+        f"{settings.prefect_api}/work_pools/training",
+        f"{settings.mlflow_uri}/",
+        f"{settings.mlflow_uri}{experiments}",
+        f"{settings.mlflow_uri}/ajax-{experiments.removeprefix('/')}",
+        f"{settings.reports_uri}/iris/reports/drift.html",
+        f"{settings.evidently_uri}/",
+        f"{settings.evidently_uri}/api/projects",
+    ):
+        assert [get(url, auth).status_code for auth in (None, ("mlops", "other"), ("a", "password"))] == [401] * 3, url
+        assert get(url).status_code in (200, 404), url
+    done = stack.python("-c", LOG_RUN)
+    assert done.returncode == 0, done.stderr
+    logged = get(f"{settings.mlflow_uri}/api/2.0/mlflow/runs/get?run_id={done.stdout.split()[-1]}").json()
+    assert logged["run"]["data"]["metrics"][0]["value"] == 1.0
+    for log in (settings.state / "logs").iterdir():
+        assert SIGN_IN[1] not in log.read_text("utf-8", "replace"), log
+    for record in (settings.state / "run").glob("*.json"):
+        assert SIGN_IN[1] not in record.read_text(), record
 
 
 def test_postgres_is_reached_by_its_socket_alone(stack: Stack) -> None:
@@ -259,5 +297,5 @@ def test_down_ends_flow_runs_and_services_and_leaves_nothing(stack: Stack, tmp_p
     again = open_services(stack.settings).describe("iris", "uat")
     assert (again.status, again.url) == ("running", scoring.url)
     assert get(f"{scoring.url}/healthz").status_code == 200
-    runs = httpx.post(f"{stack.settings.prefect_api}/flow_runs/filter", json={}, trust_env=False).json()
+    runs = httpx.post(f"{stack.settings.prefect_api}/flow_runs/filter", json={}, trust_env=False, auth=SIGN_IN).json()
     assert [run["state"]["type"] for run in runs] == ["CRASHED"]

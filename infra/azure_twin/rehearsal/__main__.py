@@ -52,7 +52,7 @@ def up(folder: Path) -> dict[str, str]:
     ports = {name: int(os.environ.get(f"MLOPS_{name.upper()}", port)) for name, port in PORTS.items()}
     _write_worker_environment(azure, environment, folder / WORKER)
     (folder / SETTINGS).write_text(landing_zone.settings(azure, ports, folder / WORKER), "utf-8")
-    _make_container(environment)
+    _make_containers(environment)
     return environment
 
 
@@ -133,15 +133,16 @@ def _write_worker_environment(azure: Subscription, environment: dict[str, str], 
     file.write_text("".join(f"{name}={value}\n" for name, value in given.items()), "utf-8")
 
 
-def _make_container(environment: dict[str, str]) -> None:
-    """Make the store's Blob container, with the SDK in a process of the rehearsal's environment."""
+def _make_containers(environment: dict[str, str]) -> None:
+    """Make the Blob containers, with the SDK in a process of the rehearsal's environment."""
     code = (
-        "from azure.identity import DefaultAzureCredential as C; from azure.storage.blob import ContainerClient as K;"
-        f"k = K('https://{STORAGE}', 'mlops', C()); k.exists() or k.create_container()"
+        "from azure.identity import DefaultAzureCredential as C; from azure.storage.blob import ContainerClient as K\n"
+        f"for name in {landing_zone.CONTAINERS}:\n"
+        f"    k = K('https://{STORAGE}', name, C()); k.exists() or k.create_container()"
     )
     done = _run(environment, [sys.executable, "-c", code])
     if done:
-        raise RehearsalError("the store's container cannot be made")
+        raise RehearsalError("the store's containers cannot be made")
 
 
 def _environment(folder: Path) -> dict[str, str]:

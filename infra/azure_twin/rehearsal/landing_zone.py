@@ -3,6 +3,7 @@
 The cluster of the training pool is left to the flow ``provision``, as on Azure.
 """
 
+import secrets
 import ssl
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,13 @@ WORKSPACE, ML_ACCOUNT, INSIGHTS = "mlw-mlops", "mlstmlops", "appi-mlops"
 WORKSPACES = "Microsoft.MachineLearningServices/workspaces"
 WHO = ("scoring", "flows", "worker", "server")
 """The identities of infra/bicep/modules/identities.bicep."""
-IMAGES = {"mlops-flows:latest": "flows", "mlops-scoring:latest": "scoring"}
+IMAGES = {"mlops-flows:latest": "flows", "mlops-scoring:latest": "scoring", "mlops-worker:latest": "worker"}
+CONTAINERS = ("mlops", "mlflow")
+"""Of infra/bicep/modules/storage.bicep."""
+SIGN_IN = "servers-sign-in"
+"""The secret of infra/bicep/modules/secrets.bicep that holds the servers' user and password."""
 ARM = "https://management.azure.com"
+VAULT_URL = f"https://{VAULT}.vault.azure.net"
 
 
 class Subscription:
@@ -30,16 +36,8 @@ class Subscription:
         self._proxy = environment["HTTPS_PROXY"]
         self.root = f"/subscriptions/{environment['AZURE_SUBSCRIPTION_ID']}"
         self.group = f"{self.root}/resourceGroups/{GROUP}"
-        form = {
-            "grant_type": "client_credentials",
-            "scope": f"{ARM}/.default",
-            "client_id": environment["AZURE_CLIENT_ID"],
-            "client_secret": environment["AZURE_CLIENT_SECRET"],
-        }
-        url = f"https://login.microsoftonline.com/{environment['AZURE_TENANT_ID']}/oauth2/v2.0/token"
-        with self._connected() as client:
-            token = client.post(url, data=form).raise_for_status().json()["access_token"]
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._environment = environment
+        self._headers = self._signed_in(ARM)
 
     def call(self, method: str, path: str, version: str, body: Any = None) -> Any:
         """One request; its answer as JSON, nothing when it has none."""
@@ -52,6 +50,34 @@ class Subscription:
             return client.request(
                 method, f"{ARM}{path}", params={"api-version": version}, json=body, headers=self._headers
             )
+
+    def secret(self, name: str) -> str:
+        """A secret of the vault; empty when it has none."""
+        answer = self._ask_vault("GET", name)
+        return "" if answer.status_code == 404 else str(answer.raise_for_status().json()["value"])
+
+    def put_secret(self, name: str, value: str) -> None:
+        """Write a secret of the vault."""
+        self._ask_vault("PUT", name, {"value": value}).raise_for_status()
+
+    def _ask_vault(self, method: str, name: str, body: Any = None) -> httpx.Response:
+        headers = self._signed_in("https://vault.azure.net")
+        with self._connected() as client:
+            url = f"{VAULT_URL}/secrets/{name}"
+            return client.request(method, url, params={"api-version": "7.4"}, headers=headers, json=body)
+
+    def _signed_in(self, audience: str) -> dict[str, str]:
+        told = self._environment
+        form = {
+            "grant_type": "client_credentials",
+            "scope": f"{audience}/.default",
+            "client_id": told["AZURE_CLIENT_ID"],
+            "client_secret": told["AZURE_CLIENT_SECRET"],
+        }
+        url = f"https://login.microsoftonline.com/{told['AZURE_TENANT_ID']}/oauth2/v2.0/token"
+        with self._connected() as client:
+            token = client.post(url, data=form).raise_for_status().json()["access_token"]
+        return {"Authorization": f"Bearer {token}"}
 
     def _connected(self) -> httpx.Client:
         return httpx.Client(proxy=self._proxy, verify=self._context, trust_env=False, timeout=60)
@@ -90,6 +116,9 @@ def prepare(azure: Subscription) -> None:
         azure.call("PUT", each, "2023-05-01", place | kind)
     vault = azure.id(f"Microsoft.KeyVault/vaults/{VAULT}")
     azure.call("PUT", vault, "2023-07-01", place | {"properties": {"enableRbacAuthorization": True}})
+    # The servers of the installation ask for it as those of infra/bicep do.
+    if not azure.secret(SIGN_IN):
+        azure.put_secret(SIGN_IN, f"mlops:{secrets.token_urlsafe(24)}")
     insights = azure.id(f"Microsoft.Insights/components/{INSIGHTS}")
     azure.call("PUT", insights, "2020-02-02", place)
     workspace = azure.id(f"{WORKSPACES}/{WORKSPACE}")
@@ -130,7 +159,8 @@ def settings(azure: Subscription, ports: dict[str, int], worker_env_file: Path) 
         "azure_flow_identity": identity(azure, "flows"),
         "azure_storage_account": ACCOUNT,
         "azure_storage_container": "mlops",
-        "azure_key_vault": f"https://{VAULT}.vault.azure.net",
+        "azure_key_vault": VAULT_URL,
+        "azure_servers_secret": SIGN_IN,
         "azure_dns_prefix": "mlops",
         "worker_env_file": str(worker_env_file),
         **ports,

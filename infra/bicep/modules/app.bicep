@@ -9,7 +9,6 @@ param image string
 param command array = []
 param args array = []
 param port int = 0
-param external bool = false
 @description('Variables: {name, value} or {name, secretRef}.')
 param variables array
 @description('Secrets of the vault by their names here: {name, keyVaultUrl, identity}.')
@@ -27,7 +26,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
     environmentId: appsId
     configuration: {
       activeRevisionsMode: 'Single'
-      ingress: port == 0 ? null : { external: external, targetPort: port, transport: 'auto', allowInsecure: false }
+      ingress: port == 0 ? null : { external: true, targetPort: port, transport: 'auto', allowInsecure: false }
       registries: [{ server: registry, identity: identityId }]
       secrets: secrets
     }

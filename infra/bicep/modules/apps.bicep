@@ -1,4 +1,4 @@
-// Where the Prefect server, MLflow and the workers run.
+// Where the servers and the workers run.
 param name string
 param location string
 param tags object

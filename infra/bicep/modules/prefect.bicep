@@ -1,16 +1,17 @@
-// The Prefect server, the MLflow server, and a worker for each pool.
+// The servers (Prefect, MLflow, the pages of reports and of Evidently) and a worker for each pool. The servers are
+// reached from everywhere, since flow runs are elsewhere; all of them ask for the sign-in of the vault.
 param name string
 param location string
 param tags object
 param appsId string
 param domain string
-param identityId string
-param clientId string
-param workerIdentityId string
-param workerClientId string
+@description('Resource ids of the identities server and worker.')
+param ids object
+@description('Their client ids.')
+param clients object
 param registry string
 param vaultUri string
-@description('Account with the container mlflow, where the MLflow server keeps artifacts.')
+@description('Account with the containers mlops, the store, and mlflow, where the MLflow server keeps artifacts.')
 param storageName string
 param imageTag string
 @description('Prefect servers; more than one need Redis for their messages.')
@@ -18,10 +19,14 @@ param servers int
 @allowed(['apps', 'none'])
 param workers string
 
-var url = 'https://${name}-prefect.${domain}'
+var prefectHost = '${name}-prefect.${domain}'
+var mlflowHost = '${name}-mlflow.${domain}'
+var blobs = '${storageName}.blob.${environment().suffixes.storage}'
 var flows = '${registry}/mlops-flows:${imageTag}'
-var key = { name: 'prefect-api-key', keyVaultUrl: '${vaultUri}secrets/prefect-api-key', identity: identityId }
-var workerKey = { name: 'prefect-api-key', keyVaultUrl: '${vaultUri}secrets/prefect-api-key', identity: workerIdentityId }
+var signInUrl = '${vaultUri}secrets/servers-sign-in'
+var signIn = { name: 'servers-sign-in', keyVaultUrl: signInUrl, identity: ids.server }
+// The ingress alone reaches the containers; what it says of the request's scheme is believed.
+var behindIngress = { name: 'FORWARDED_ALLOW_IPS', value: '*' }
 
 module server 'app.bicep' = {
   name: 'prefect-server'
@@ -30,21 +35,20 @@ module server 'app.bicep' = {
     location: location
     tags: tags
     appsId: appsId
-    identityId: identityId
+    identityId: ids.server
     registry: registry
     image: flows
-    command: ['python', '-m', 'prefect', 'server', 'start']
-    args: ['--host', '0.0.0.0', '--port', '4200']
+    command: ['python', '-m', 'prefect', 'server', 'start', '--host', '0.0.0.0', '--port', '4200']
     port: 4200
-    external: true
     replicas: servers
     cpu: '1'
     memory: '2Gi'
-    secrets: [key, { name: 'database', keyVaultUrl: '${vaultUri}secrets/prefect-database-url', identity: identityId }]
+    secrets: [signIn, { name: 'database', keyVaultUrl: '${vaultUri}secrets/prefect-database-url', identity: ids.server }]
     variables: [
+      behindIngress
       { name: 'PREFECT_API_DATABASE_CONNECTION_URL', secretRef: 'database' }
-      { name: 'PREFECT_SERVER_API_AUTH_STRING', secretRef: 'prefect-api-key' }
-      { name: 'PREFECT_UI_API_URL', value: '${url}/api' }
+      { name: 'PREFECT_SERVER_API_AUTH_STRING', secretRef: 'servers-sign-in' }
+      { name: 'PREFECT_UI_API_URL', value: 'https://${prefectHost}/api' }
       { name: 'PREFECT_SERVER_ANALYTICS_ENABLED', value: 'false' }
     ]
   }
@@ -57,25 +61,51 @@ module mlflow 'app.bicep' = {
     location: location
     tags: tags
     appsId: appsId
-    identityId: identityId
+    identityId: ids.server
     registry: registry
     image: flows
-    command: ['sh', '-c', 'exec python -m mlflow server --host 0.0.0.0 --port 5000 --workers 1 --backend-store-uri "$DATABASE" --artifacts-destination "$ARTIFACTS"']
+    command: ['python', '-m', 'mlflow', 'server', '--app-name', 'mlops', '--host', '0.0.0.0', '--port', '5000', '--workers', '1']
     port: 5000
-    memory: '2Gi'
     cpu: '1'
-    secrets: [{ name: 'database', keyVaultUrl: '${vaultUri}secrets/mlflow-database-url', identity: identityId }]
+    memory: '2Gi'
+    secrets: [signIn, { name: 'database', keyVaultUrl: '${vaultUri}secrets/mlflow-database-url', identity: ids.server }]
     variables: [
-      { name: 'DATABASE', secretRef: 'database' }
-      { name: 'ARTIFACTS', value: 'wasbs://mlflow@${storageName}.blob.${environment().suffixes.storage}/' }
-      { name: 'AZURE_CLIENT_ID', value: clientId }
+      behindIngress
+      { name: 'MLOPS_SERVERS_SIGN_IN', secretRef: 'servers-sign-in' }
+      { name: 'MLFLOW_BACKEND_STORE_URI', secretRef: 'database' }
+      { name: 'MLFLOW_ARTIFACTS_DESTINATION', value: 'wasbs://mlflow@${blobs}/' }
+      { name: 'AZURE_CLIENT_ID', value: clients.server }
       { name: 'MLFLOW_SERVER_ENABLE_JOB_EXECUTION', value: 'false' }
-      { name: 'MLFLOW_SERVER_ALLOWED_HOSTS', value: '${name}-mlflow,${name}-mlflow.internal.${domain}' }
+      { name: 'MLFLOW_SERVER_ALLOWED_HOSTS', value: mlflowHost }
+      { name: 'MLFLOW_SERVER_CORS_ALLOWED_ORIGINS', value: 'https://${mlflowHost}' }
     ]
   }
 }
 
-// A worker for each pool; its type is the pool's.
+module pages 'app.bicep' = [for each in ['reports', 'evidently']: {
+  name: '${each}-server'
+  params: {
+    name: '${name}-${each}'
+    location: location
+    tags: tags
+    appsId: appsId
+    identityId: ids.server
+    registry: registry
+    image: flows
+    command: ['python', '-m', 'uvicorn', '--ws', 'none', '--no-access-log', '--factory', '--host', '0.0.0.0', '--port', '4300', 'deployments.pages.${each}:create_app']
+    port: 4300
+    secrets: [signIn]
+    variables: [
+      behindIngress
+      { name: 'MLOPS_SERVERS_SIGN_IN', secretRef: 'servers-sign-in' }
+      { name: 'MLOPS_STORE', value: 'https://${blobs}/mlops' }
+      { name: 'MLOPS_AZURE_SIGN_IN', value: 'managed_identity' }
+      { name: 'MLOPS_AZURE_CLIENT_ID', value: clients.server }
+    ]
+  }
+}]
+
+// Its type is the pool's.
 module apps 'app.bicep' = [for each in (workers == 'apps' ? [
   { pool: 'operations', type: 'azure-container-instance' }
   { pool: 'training', type: 'azure-ml' }
@@ -86,15 +116,15 @@ module apps 'app.bicep' = [for each in (workers == 'apps' ? [
     location: location
     tags: tags
     appsId: appsId
-    identityId: workerIdentityId
+    identityId: ids.worker
     registry: registry
     image: '${registry}/mlops-worker:${imageTag}'
     args: ['--pool', each.pool, '--type', each.type]
-    secrets: [workerKey]
+    secrets: [{ name: 'servers-sign-in', keyVaultUrl: signInUrl, identity: ids.worker }]
     variables: [
-      { name: 'PREFECT_API_URL', value: '${url}/api' }
-      { name: 'PREFECT_API_AUTH_STRING', secretRef: 'prefect-api-key' }
-      { name: 'AZURE_CLIENT_ID', value: workerClientId }
+      { name: 'PREFECT_API_URL', value: 'https://${prefectHost}/api' }
+      { name: 'PREFECT_API_AUTH_STRING', secretRef: 'servers-sign-in' }
+      { name: 'AZURE_CLIENT_ID', value: clients.worker }
     ]
   }
 }]

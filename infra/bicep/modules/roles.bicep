@@ -11,6 +11,7 @@ param workspaceName string
 var role = {
   acrPull: '7f951dda-4ed3-4680-a7ca-43fe172d538d'
   blobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  blobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
   containerInstancesContributor: '5d977122-f97e-4b4d-a52f-6b43003ddb4d'
   keyVaultSecretsOfficer: 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
   keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
@@ -21,6 +22,7 @@ var role = {
 var onStore = [
   { who: 'scoring', role: role.blobDataContributor, container: 'mlops' }
   { who: 'flows', role: role.blobDataContributor, container: 'mlops' }
+  { who: 'server', role: role.blobDataReader, container: 'mlops' }
   { who: 'server', role: role.blobDataContributor, container: 'mlflow' }
 ]
 var onRegistry = [

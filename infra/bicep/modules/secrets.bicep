@@ -2,7 +2,7 @@
 param vaultName string
 param databaseHost string
 @secure()
-param prefectKey string
+param serversSignIn string
 @secure()
 param databasePassword string
 
@@ -11,10 +11,10 @@ var account = 'mlops:${uriComponent(databasePassword)}@${databaseHost}:5432'
 resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
   name: vaultName
 }
-resource key 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
+resource signIn 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
   parent: vault
-  name: 'prefect-api-key'
-  properties: { value: prefectKey }
+  name: 'servers-sign-in'
+  properties: { value: serversSignIn }
 }
 resource prefect 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
   parent: vault

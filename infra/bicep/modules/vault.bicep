@@ -1,4 +1,4 @@
-// Keys of scoring services, the Prefect API's and the databases' credentials.
+// Keys of scoring services, the servers' sign-in and the databases' credentials.
 param name string
 param location string
 param tags object

@@ -11,4 +11,4 @@ param alertEmails = [readEnvironmentVariable('MLOPS_ALERT_EMAIL')]
 param budgetStart = readEnvironmentVariable('MLOPS_BUDGET_START', '')
 // Secrets come from the environment of whoever deploys.
 param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')
-param prefectKey = readEnvironmentVariable('MLOPS_PREFECT_KEY')
+param serversSignIn = readEnvironmentVariable('MLOPS_SERVERS_SIGN_IN')

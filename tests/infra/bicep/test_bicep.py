@@ -1,6 +1,8 @@
 """The Bicep files: parsed, their resources held against Azure's published types, their modules against each other."""
 
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import pytest
 from pycep import BicepParser
 
+from mlops.settings import load
+from tests.infra.bicep.evaluate import Deployment
 from tests.infra.bicep.types import ANY, MODELS, RESOURCES, ROOT, Kind, published
 
 BICEP = ROOT / "infra/bicep"
@@ -177,7 +181,7 @@ def test_parameters_are_those_of_the_main_file(file: Path) -> None:
     assert {name for name, told in declared.items() if told["default"] is None} <= given.keys()
     assert given["environment"]["value"] == file.stem
     secret = [name for name, told in declared.items() if {"type": "secure"} in told["decorators"]]
-    assert secret == ["prefectKey", "databasePassword"]
+    assert secret == ["serversSignIn", "databasePassword"]
     for name in secret:
         assert given[name]["value"]["function"]["type"] == "readEnvironmentVariable"
 
@@ -189,7 +193,7 @@ def test_the_three_environments_have_parameters() -> None:
 def test_secrets_are_secure_parameters_everywhere_and_no_outputs() -> None:
     for file, tree in TREES.items():
         for name, told in tree.get("parameters", {}).items():
-            if re.search(r"password|prefectkey", name, re.IGNORECASE):
+            if re.search(r"password|signin$", name, re.IGNORECASE):
                 assert {"type": "secure"} in told["decorators"], f"{file.name}: {name}"
         for name, output in tree.get("outputs", {}).items():
             assert "password" not in f"{name} {output}".lower(), f"{file.name}: {name}"
@@ -218,3 +222,30 @@ def test_the_documentation_lists_every_role() -> None:
     text = (ROOT / "docs/azure.md").read_text("utf-8")
     for identifier in roles()["role"]["value"].values():
         assert identifier in text
+
+
+def test_the_output_is_the_settings_file_by_the_line_of_the_documentation(tmp_path: Path) -> None:
+    given: Tree = {"environment": "dev", "serversSignIn": "", "databasePassword": "", "imageTag": "1a2b3c4"}
+    given |= dict.fromkeys(("databaseSku", "databaseGeoBackup", "storageSku", "registrySku", "servers"))
+    outputs = {
+        "apps": {"id": "", "domain": "cool-1.westeurope.azurecontainerapps.io"},
+        "identities": {"ids": {"scoring": "/s", "flows": "/f"}, "clients": {}, "principals": {}, "names": {}},
+        "registry": {"server": "cr.azurecr.io", "name": "cr", "id": ""},
+        "store": {"name": "st"},
+        "vault": {"uri": "https://kv.vault.azure.net/", "name": "kv", "id": ""},
+        "workspace": {"name": "w"},
+        "logs": {"insightsId": "", "workspaceName": ""},
+        "postgres": {"host": ""},
+    }
+    main = Deployment(BICEP / "main.bicep", given | {"monthlyBudget": 1, "alertEmails": []}, outputs)
+    line = re.search(r"sed -nE '([^']+)'", (ROOT / "docs/azure.md").read_text("utf-8"))
+    assert line
+    told = json.dumps(main.output("settings"), indent=2)
+    done = subprocess.run(["sed", "-nE", line[1]], input=told, capture_output=True, text=True, check=True)
+    file = tmp_path / "mlops.toml"
+    file.write_text(done.stdout)
+    settings = load({"MLOPS_SETTINGS": str(file)})
+    assert settings.prefect_api == "https://mlops-dev-prefect.cool-1.westeurope.azurecontainerapps.io/api"
+    assert settings.store_uri == "https://st.blob.core.windows.net/mlops"
+    assert (settings.azure_flow_image, settings.azure_servers_secret) == ("mlops-flows:1a2b3c4", "servers-sign-in")
+    assert len(done.stdout.splitlines()) == len(main.output("settings"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.reports import create_app
+from deployments.pages.reports import reports_of
 from mlops.adapters.store import FolderStore
 
 Ask = Callable[..., httpx.Response]
@@ -20,7 +20,7 @@ def ask(tmp_path: Path) -> Ask:
     store.put("iris/reports/smoke.xml", b"<testsuite/>")
     store.put("iris/reports/model.joblib", b"no")
     store.put("iris/serving/prod.json", b"{}")
-    transport = httpx.ASGITransport(create_app(store))
+    transport = httpx.ASGITransport(reports_of(store))
 
     async def send(method: str, path: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

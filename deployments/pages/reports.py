@@ -5,7 +5,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from deployments.pages.guard import expected_sign_in, guarded, is_guarded
 from mlops import settings as settings_module
 from mlops.adapters.store import NotFound, Store, StoreError, open_store
 
@@ -23,10 +25,20 @@ HEADERS = {
 }
 
 
-def create_app(store: Store | None = None) -> Starlette:
-    """Make the application that serves ``/<model>/reports/...``, from the store of the settings unless given."""
-    if store is None:
-        store = open_store(settings_module.load().store_uri)
+def create_app() -> ASGIApp:
+    """Make the application on the store of the settings; it asks for the sign-in when the environment holds one.
+
+    Raises:
+        SettingsError, StoreError, mlops.adapters.sign_in.SignInError: the settings, the store or the sign-in cannot be
+            used.
+    """
+    settings = settings_module.load()
+    app = reports_of(open_store(settings.store_uri, settings))
+    return guarded(app, expected_sign_in(), "/healthz") if is_guarded() else app
+
+
+def reports_of(store: Store) -> Starlette:
+    """Make the application that serves ``/<model>/reports/...`` of a store."""
 
     # Not async: Starlette runs it in a thread, since the store blocks.
     def report(request: Request) -> Response:

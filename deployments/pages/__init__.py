@@ -1,0 +1,1 @@
+"""The servers of pages that people look at: MLflow, the reports in the store, Evidently's dashboards."""

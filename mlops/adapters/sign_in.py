@@ -1,0 +1,77 @@
+"""Who asks the installation's servers: one user and password for Prefect, MLflow, the reports and Evidently's pages."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+
+from mlops.adapters.azure_auth import read_secret
+from mlops.settings import Settings
+
+VARIABLE = "MLOPS_SERVERS_SIGN_IN"
+"""``user:password``; no setting, since settings are handed to containers in the open."""
+FILE = "servers-sign-in"
+"""The same, in the secrets folder."""
+
+
+class SignInError(ValueError):
+    """The sign-in cannot be read or has another form; the message says where it should be, never what was there."""
+
+
+class SignIn:
+    """A user and a password, which no ``repr`` shows."""
+
+    def __init__(self, user: str, password: str) -> None:
+        self.user = user
+        self.password = password
+
+    @property
+    def text(self) -> str:
+        """``user:password``, as Prefect takes it."""
+        return f"{self.user}:{self.password}"
+
+    def __repr__(self) -> str:
+        return f"SignIn(user={self.user!r})"
+
+
+def servers_sign_in(settings: Settings, environ: Mapping[str, str] | None = None) -> SignIn | None:
+    """What the servers ask for; nothing when nothing is told.
+
+    It is in ``MLOPS_SERVERS_SIGN_IN``, else in the file ``servers-sign-in`` of the secrets folder, else in the vault's
+    secret that ``azure_servers_secret`` names.
+
+    Raises:
+        SignInError: it is no ``user:password``, or the vault has it not or does not answer.
+        SettingsError: the file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    if text := environ.get(VARIABLE, ""):
+        return parse(text, VARIABLE)
+    if text := read_secret(settings, FILE):
+        return parse(text, str(settings.secrets / FILE))
+    if name := settings.azure_servers_secret:
+        return parse(_held(settings, name), f"the secret {name!r} of {settings.azure_key_vault}")
+    return None
+
+
+def parse(text: str, where: str) -> SignIn:
+    """The sign-in of ``user:password``.
+
+    Raises:
+        SignInError: it has another form; the message names the place.
+    """
+    user, colon, password = text.strip().partition(":")
+    if not (user and colon and password):
+        raise SignInError(f"{where} holds no user:password for the servers")
+    return SignIn(user, password)
+
+
+@cache
+def _held(settings: Settings, name: str) -> str:
+    """Read once in a process: a stack of seven parts would ask seven times."""
+    from mlops.adapters.azure_vault import Vault, VaultError
+
+    settings.require("azure_key_vault")
+    try:
+        return Vault(settings).get(name)
+    except VaultError as error:
+        raise SignInError(str(error)) from None
