@@ -4,6 +4,8 @@ The serving state says what serves, so ledger and aliases follow it; a canary wh
 has nobody who judges it, so its champion takes all requests again.
 """
 
+from contextlib import suppress
+
 import msgspec
 
 from mlops.adapters.serving import Found, read_state, wait_until_served, write_state
@@ -13,6 +15,8 @@ from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
 from tasks.release import align_aliases, ask_service, overtaken, restore
 from tasks.runs import Run, find_writer
+
+TRIES = 3
 
 
 class Mended(msgspec.Struct, frozen=True):
@@ -31,9 +35,19 @@ def mend(model: str, *, aliases: bool = True) -> Mended:
         aliases: false where the registry must not hold up what is to be done.
 
     Raises:
-        Refused: another run changed PROD at the same time.
+        Refused: other runs changed PROD again and again at the same time.
     """
     context = open_model(model)
+    for _ in range(TRIES):
+        # A watchdog and the next release may mend the same at once: who comes second finds it done.
+        with suppress(Conflict):
+            return _mend(context, aliases)
+    raise overtaken(context, "prod")
+
+
+def _mend(context: ModelContext, aliases: bool) -> Mended:
+    """Raises ``Conflict`` when another run wrote meanwhile."""
+    model = context.spec.name
     found, mended = read_state(context.store, model, "prod"), Mended()
     if found and found.state.release != current_flow_run():
         writer = find_writer(context.store, model, found.state.release)
@@ -115,9 +129,6 @@ def _write_champion(context: ModelContext, found: Found, champion: Served) -> No
     model = context.spec.name
     told = context.ledger.newest("release", digest=champion.digest, version=champion.version)
     release = told.flow_run if told and told.decision == "released" else ""
-    try:
-        written = write_state(context.store, model, "prod", champion, release, found)
-    except Conflict:
-        raise overtaken(context, "prod") from None
+    written = write_state(context.store, model, "prod", champion, release, found)
     service = context.services.ensure(model, "prod")
     wait_until_served(service.url, written.state.generation)

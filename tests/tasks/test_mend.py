@@ -6,8 +6,11 @@ import pytest
 
 from mlops.adapters.registry import CHALLENGER, CHAMPION
 from mlops.adapters.serving import read_state
+from mlops.adapters.store import Conflict
 from mlops.core.smoke import Check
+from tasks import mend as mending
 from tasks.mend import mend
+from tasks.network import Refused
 from tests.tasks.release_world import FIRST, OTHER, OURS, World, served
 
 
@@ -83,3 +86,33 @@ def test_aliases_are_mended_from_the_state(world: World) -> None:
     world.context.registry.set_alias("iris", CHAMPION, "3")
     mend.fn("iris")
     world.agrees_on(world.versions[0])
+
+
+def test_two_that_mend_at_once_find_it_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watchdog and the next release; who comes second looks again, and neither is refused."""
+    one, two, _ = world.versions
+    world.write(one, OTHER, canary=served(two), share=0.1)
+    write, others = mending.write_state, [mend.fn]
+
+    def after_another(*given: Any, **told: Any) -> Any:
+        if others:
+            others.pop()("iris")
+        return write(*given, **told)
+
+    monkeypatch.setattr(mending, "write_state", after_another)
+    assert mend.fn("iris") == mending.Mended()
+    assert others == []
+    world.agrees_on(one)
+    assert "left version 2 as the canary" in world.told(two, OTHER)
+
+
+def test_a_state_that_never_rests_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, _ = world.versions
+    world.write(one, OTHER, canary=served(two), share=0.1)
+
+    def conflict(*_: Any, **__: Any) -> Any:
+        raise Conflict("changed")
+
+    monkeypatch.setattr(mending, "write_state", conflict)
+    with pytest.raises(Refused, match="nothing was overwritten"):
+        mend.fn("iris")
