@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from mlops import settings as settings_module
-from mlops.settings import Settings
+from mlops.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -61,7 +61,7 @@ def _digest(settings: Settings) -> str:
 
 
 def _deploy(settings: Settings, version: str) -> None:
-    from flows.api import auth_string
+    from flows.api import sign_in_variables
 
     variables = {
         **settings.environment(),
@@ -72,8 +72,7 @@ def _deploy(settings: Settings, version: str) -> None:
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }
-    if known := auth_string():
-        variables["PREFECT_API_AUTH_STRING"] = known
+    variables |= sign_in_variables(settings)
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=settings.home,
@@ -173,8 +172,16 @@ def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m deployments.apply", description=__doc__.partition("\n")[0]).parse_args(
         arguments
     )
-    settings = settings_module.load()
-    changed = apply(settings)
+    from deployments.pools import PoolError
+    from mlops.adapters.azure_vault import VaultError
+    from mlops.adapters.sign_in import SignInError
+
+    try:
+        settings = settings_module.load()
+        changed = apply(settings)
+    except (SettingsError, PoolError, SignInError, VaultError) as error:
+        sys.stderr.write(f"deploy: {error}\n")
+        return 1
     sys.stdout.write(f"{'deployed' if changed else 'unchanged'}: {', '.join(_declared(settings))}\n")
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from deployments.commands import drift, ledger, replay, run, sign_in, stack
+from mlops.adapters.azure_vault import VaultError
 
 BAD_INPUT = 2
 
@@ -24,6 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (`head`) has enough; a second error at the flush of exit would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except VaultError as error:
+        sys.stderr.write(f"mlops: {error}\n")
+        return 1
     except ValueError as error:  # The base of all that says which input is bad: files, specs, settings.
         if not _is_ours(error):
             raise

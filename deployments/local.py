@@ -16,6 +16,7 @@ from deployments.stack import ports
 from deployments.stack.components import servers, workers
 from deployments.stack.processes import Component, ComponentError, Processes, Record, until
 from mlops import settings as settings_module
+from mlops.adapters.azure_vault import VaultError
 from mlops.adapters.services import Service, ServiceError, open_services
 from mlops.adapters.sign_in import FILE, SignInError, servers_sign_in
 from mlops.settings import Settings, SettingsError
@@ -51,15 +52,15 @@ def up(settings: Settings, say: Say | None = None) -> None:
     say = _timed(say or _write)
     processes = Processes(settings.state)
     wanted = servers(settings)
+    if settings.host not in LOOPBACK and servers_sign_in(settings) is None:
+        file = settings.secrets / FILE
+        say(f"host {settings.host}: the servers ask nobody who reaches it for a password; write one to {file}")
     with _alone(settings, say):
         _stop(processes, _dropped(settings, processes), say)
         pending = _restart(settings, processes, wanted, say)
         import prefect.client.orchestration  # noqa: F401 - takes seconds, which pass while the servers start
 
         processes.await_ready([server for server in pending if server.name == "prefect"], _ready(say))
-        if settings.host not in LOOPBACK and servers_sign_in(settings) is None:
-            file = settings.secrets / FILE
-            say(f"host {settings.host}: the servers ask nobody who reaches it for a password; write one to {file}")
         if changed := ensure_pools(settings):
             say(f"work pools made or changed: {', '.join(changed)}")
         pending = [server for server in pending if server.name != "prefect"]
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
         if command == "status":
             return _print_status(status(settings))
         {"up": up, "down": down}[command](settings)
-    except (SettingsError, ComponentError, ServiceError, PoolError, SignInError) as error:
+    except (SettingsError, ComponentError, ServiceError, PoolError, SignInError, VaultError) as error:
         sys.stderr.write(f"{command}: {error}\n")
         return 1
     return 0

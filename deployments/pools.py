@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from deployments.results import result_environment
+from mlops.adapters.sign_in import servers_sign_in
 from mlops.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def read(file: Path, settings: Settings) -> "WorkPoolCreate":
     settings that hold everywhere as variables; secrets are no settings, so none is among them.
 
     Raises:
-        PoolError: it is no JSON, no work pool, or names a setting that is unknown or empty.
+        PoolError: it is no JSON, no work pool, names a setting that is unknown or empty, or flow runs of it would not
+            reach the servers.
     """
     from prefect.client.schemas.actions import WorkPoolCreate
 
@@ -70,6 +72,7 @@ def read(file: Path, settings: Settings) -> "WorkPoolCreate":
         variables["working_dir"]["default"] = str(settings.home.resolve())
     if pool.type != "process" and "env" in variables:
         _refuse_addresses_of_this_machine(file, settings)
+        _refuse_a_sign_in_of_this_machine(file, settings)
         variables["env"]["default"] = container_environment(settings) | variables["env"].get("default", {})
     if settings.azure_servers_secret and "secret_env" in variables:
         held = {"PREFECT_API_AUTH_STRING": settings.azure_servers_secret}
@@ -98,6 +101,15 @@ def _refuse_addresses_of_this_machine(file: Path, settings: Settings) -> None:
         raise PoolError(
             f"{file} is for flow runs on other machines, which reach {settings.prefect_url}, but would look for MLflow"
             f" at {settings.mlflow_uri}: set mlflow_url (MLOPS_MLFLOW_URL) to an address that they reach"
+        )
+
+
+def _refuse_a_sign_in_of_this_machine(file: Path, settings: Settings) -> None:
+    """Refuse servers whose password flow runs elsewhere could not read."""
+    if not settings.azure_servers_secret and servers_sign_in(settings):
+        raise PoolError(
+            f"{file} is for flow runs on other machines, and the servers ask for a password that is on this one alone:"
+            " keep it in the vault, and name the secret in azure_servers_secret (MLOPS_AZURE_SERVERS_SECRET)"
         )
 
 

@@ -1,35 +1,43 @@
 """The Prefect server of the settings, for processes that no worker told where it is."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mlops.adapters.sign_in import servers_sign_in
 from mlops.settings import Settings
+
+OWN = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
+"""Prefect's own variables of a sign-in; a person has them for some server, perhaps another one."""
+
+
+def sign_in_variables(settings: Settings) -> dict[str, str]:
+    """The variables by which Prefect's clients sign in to the server of the settings.
+
+    The sign-in of the installation's servers where one is told; else, for a server elsewhere (``prefect_url``), the
+    variables of Prefect that this process has.
+
+    Raises:
+        mlops.adapters.sign_in.SignInError, mlops.adapters.azure_vault.VaultError: the sign-in cannot be read.
+    """
+    if told := servers_sign_in(settings):
+        return {"PREFECT_API_AUTH_STRING": told.text}
+    own = OWN if settings.prefect_url else ()
+    return {name: os.environ[name] for name in own if os.environ.get(name)}
 
 
 @contextmanager
 def prefect_api(settings: Settings) -> Iterator[None]:
-    """Let Prefect's clients ask the server of the settings, signed in where that asks for a user and password.
-
-    For a server elsewhere (``prefect_url``) a sign-in that Prefect knows already, by ``PREFECT_API_AUTH_STRING``,
-    ``PREFECT_API_KEY`` or its profile, goes before.
+    """Let Prefect's clients ask the server of the settings, signed in by ``sign_in_variables``.
 
     Raises:
-        mlops.adapters.sign_in.SignInError: the sign-in cannot be read.
+        mlops.adapters.sign_in.SignInError, mlops.adapters.azure_vault.VaultError: the sign-in cannot be read.
     """
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
-
-    from mlops.adapters.sign_in import servers_sign_in
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     told = {PREFECT_API_URL: settings.prefect_api}
-    known = settings.prefect_url and (PREFECT_API_AUTH_STRING.value() or PREFECT_API_KEY.value())
-    if not known and (sign_in := servers_sign_in(settings)):
-        told[PREFECT_API_AUTH_STRING] = sign_in.text
+    # Prefect prefers it to a key, which a person's profile may have for another server.
+    if auth := sign_in_variables(settings).get("PREFECT_API_AUTH_STRING"):
+        told[PREFECT_API_AUTH_STRING] = auth
     with temporary_settings(told):
         yield
-
-
-def auth_string() -> str:
-    """The ``user:password`` that Prefect's clients use now; empty when they use none."""
-    from prefect.settings import PREFECT_API_AUTH_STRING
-
-    return PREFECT_API_AUTH_STRING.value() or ""

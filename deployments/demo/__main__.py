@@ -10,6 +10,7 @@ from deployments.pools import PoolError
 from deployments.stack.processes import ComponentError
 from flows.api import prefect_api
 from mlops import settings as settings_module
+from mlops.adapters.azure_vault import VaultError
 from mlops.adapters.services import ServiceError
 from mlops.adapters.sign_in import SignInError
 from mlops.settings import Settings, SettingsError
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_module.load()
         local.up(settings)
-    except (SettingsError, ComponentError, PoolError, ServiceError, SignInError) as error:
+    except (SettingsError, ComponentError, PoolError, ServiceError, SignInError, VaultError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 1
     os.environ.update(settings.environment())

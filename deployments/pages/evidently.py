@@ -60,5 +60,5 @@ def fetch(mirror: Mirror) -> None:
     """Fetch what is new, if the store can be read."""
     try:
         mirror.fetch()
-    except StoreError as error:  # What is here can be looked at meanwhile.
-        logger.warning("the store's runs cannot be fetched: %s", error)
+    except (StoreError, OSError) as error:  # What is here can be looked at meanwhile.
+        logger.warning("the store's runs cannot be fetched into evidently_dir: %s", error)

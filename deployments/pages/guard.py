@@ -26,7 +26,7 @@ class BasicAuthentication(AuthenticationBackend):
         Raises:
             AuthenticationError: the request has no sign-in, or another one.
         """
-        if conn.url.path in self._open_paths:
+        if conn.scope["path"] in self._open_paths:  # Not the URL's, in which the Host header has a say.
             return None
         scheme, _, told = conn.headers.get("Authorization", "").partition(" ")
         try:

@@ -1,6 +1,6 @@
 """What the embedded stack consists of, derived from the settings."""
 
-import os
+import base64
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,6 +11,7 @@ import httpx
 
 from deployments.stack import postgres
 from deployments.stack.processes import Component, ComponentError, Record
+from flows.api import sign_in_variables
 from mlops.adapters.sign_in import VARIABLE, servers_sign_in
 from mlops.settings import Settings
 
@@ -42,11 +43,10 @@ def workers(settings: Settings) -> list[Component]:
 
 def client_environment(settings: Settings) -> dict[str, str]:
     """The variables with which a process of ours reaches the stack, Prefect and MLflow clients included."""
-    told = servers_sign_in(settings)
-    signed_in = {"PREFECT_API_AUTH_STRING": told.text, VARIABLE: told.text} if told else {}
+    told = sign_in_variables(settings) | {name: text for name, text in _guard(settings).items() if text}
     return (
         settings.environment()
-        | signed_in
+        | told
         | {
             "PREFECT_API_URL": settings.prefect_api,
             "PREFECT_HOME": str(settings.state / "prefect"),
@@ -89,7 +89,8 @@ def _prefect(settings: Settings, needs: tuple[str, ...]) -> Component:
 def _mlflow(settings: Settings, needs: tuple[str, ...]) -> Component:
     address = ("--host", settings.host, "--port", str(settings.mlflow_port))
     options: tuple[str, ...] = ("--artifacts-destination", str(settings.state / "mlflow"), "--workers", "1")
-    if guard := _guard(settings):
+    guard = _guard(settings)
+    if guard[VARIABLE]:
         options += ("--app-name", "mlops")
     return Component(
         name="mlflow",
@@ -106,7 +107,9 @@ def _mlflow(settings: Settings, needs: tuple[str, ...]) -> Component:
         }
         | guard,
         keep=("PG",) if settings.database else (),
-        ready=_answers(f"{settings.mlflow_uri}/api/2.0/mlflow/experiments/search?max_results=1", guard),
+        ready=_answers(
+            f"{settings.mlflow_uri}/api/2.0/mlflow/experiments/search?max_results=1", _basic(guard[VARIABLE])
+        ),
         address=settings.mlflow_uri,
         port=settings.mlflow_port,
         setting="mlflow_port",
@@ -165,8 +168,6 @@ def _worker(settings: Settings, pool: str) -> Component:
             "TMPDIR": str(temporary),
         }
         | _own_variables(settings),
-        # For a server elsewhere, whoever starts the worker may be known to Prefect by these.
-        keep=("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING") if settings.prefect_url else (),
         prepare=lambda: temporary.mkdir(parents=True, exist_ok=True),
         ready=lambda record: _online(settings, pool, name, record),
         address=f"pool {pool}",
@@ -209,20 +210,26 @@ def _python(*arguments: str) -> tuple[str, ...]:
 
 
 def _guard(settings: Settings) -> dict[str, str]:
-    """What a page's server asks its callers for, handed over so that no server must read a vault."""
+    """What the servers ask their callers for, handed over so that none must read a vault; empty for nothing."""
     told = servers_sign_in(settings)
-    return {VARIABLE: told.text} if told else {}
+    return {VARIABLE: told.text if told else ""}
 
 
-def _answers(url: str, guard: Mapping[str, str] = {}) -> Callable[[Record], bool]:
-    return lambda _: _request("GET", url, guard.get(VARIABLE, "")) is not None
+def _answers(url: str, headers: Mapping[str, str] | None = None) -> Callable[[Record], bool]:
+    return lambda _: _request("GET", url, headers=headers) is not None
+
+
+def _basic(text: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"} if text else {}
 
 
 def _online(settings: Settings, pool: str, name: str, record: Record) -> bool:
     """Whether Prefect has heard from this worker, and not only from one of that name before it."""
-    told = os.environ.get("PREFECT_API_AUTH_STRING", "") if settings.prefect_url else ""
-    told = told or _guard(settings).get(VARIABLE, "")
-    workers = _request("POST", f"{settings.prefect_api}/work_pools/{pool}/workers/filter", told, json={}) or []
+    told = sign_in_variables(settings)
+    headers = {"Authorization": f"Bearer {told['PREFECT_API_KEY']}"} if "PREFECT_API_KEY" in told else {}
+    headers |= _basic(told.get("PREFECT_API_AUTH_STRING", ""))  # As Prefect's clients do, before a key.
+    url = f"{settings.prefect_api}/work_pools/{pool}/workers/filter"
+    workers = _request("POST", url, json={}, headers=headers) or []
     return any(
         worker["name"] == name
         and worker["status"] == "ONLINE"
@@ -231,11 +238,8 @@ def _online(settings: Settings, pool: str, name: str, record: Record) -> bool:
     )
 
 
-def _request(method: str, url: str, sign_in: str = "", **options: Any) -> Any:
+def _request(method: str, url: str, **options: Any) -> Any:
     """The JSON answer of a server; none unless it answers well within seconds."""
-    user, _, password = sign_in.partition(":")
-    if sign_in:
-        options["auth"] = (user, password)
     try:
         return _client().request(method, url, **options).raise_for_status().json()
     except (httpx.HTTPError, ValueError):

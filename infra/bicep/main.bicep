@@ -11,6 +11,7 @@ param environment string
 param location string = resourceGroup().location
 @description('user:password of the servers: Prefect, MLflow, reports, Evidently; workers, flow runs and people use it.')
 @secure()
+@minLength(20)
 param serversSignIn string
 @secure()
 @minLength(16)
@@ -24,6 +25,8 @@ param registrySku string
 param servers int
 param monthlyBudget int
 param alertEmails array
+@description('Each deployment starts the apps again, which read their secrets then.')
+param deployed string = utcNow()
 @description('First of this month makes the budget; empty leaves one alone: Azure changes the start of none.')
 param budgetStart string = ''
 @description('Where the workers run: apps, or none when a cluster has them (infra/kubernetes/worker.yaml).')
@@ -92,11 +95,9 @@ module apps 'modules/apps.bicep' = {
 module prefect 'modules/prefect.bicep' = if (imageTag != '') {
   name: 'prefect'
   params: {
-    name: base, location: location, tags: tags
-    appsId: apps.outputs.id
-    domain: apps.outputs.domain
-    ids: identities.outputs.ids
-    clients: identities.outputs.clients
+    name: base, location: location, tags: tags, deployed: deployed
+    appsId: apps.outputs.id, domain: apps.outputs.domain
+    ids: identities.outputs.ids, clients: identities.outputs.clients
     registry: registry.outputs.server
     vaultUri: vault.outputs.uri
     storageName: store.outputs.name

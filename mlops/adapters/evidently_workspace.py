@@ -7,6 +7,7 @@ files appear whole, by rename, so the UI never reads half of one.
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -57,8 +58,9 @@ def publish(store: Store, model: str, schema: Schema, name: str, run: Any) -> UU
     # The content is in the name, so that a listing tells what is new.
     prefix = f"{_home(model)}/runs/{identifier}."
     key = f"{prefix}{hashlib.sha256(content).hexdigest()[:16]}.json"
+    earlier = store.list(prefix)  # Not what another check publishes at the same time: each would delete the other's.
     store.put(key, content)
-    for other in store.list(prefix):
+    for other in earlier:
         if other != key:
             store.delete(other)
     return identifier
@@ -121,7 +123,7 @@ class Mirror:
         drafts.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=drafts, delete=False) as draft:
             draft.write(content)
-        Path(draft.name).replace(file)
+        shutil.move(draft.name, file)  # Which copies where the folder is a mount of its own.
 
 
 def _home(model: str) -> str:

@@ -7,10 +7,11 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
-from mlops.settings import Settings
+from mlops.settings import Settings, SettingsError
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -61,7 +62,8 @@ def open_registry(settings: Settings) -> "MlflowRegistry":
     """The registry on the MLflow server of the settings, signed in where that asks for a user and password.
 
     Raises:
-        mlops.adapters.sign_in.SignInError: the sign-in cannot be read.
+        mlops.adapters.sign_in.SignInError, mlops.adapters.azure_vault.VaultError: the sign-in cannot be read.
+        SettingsError: the server is elsewhere and would be asked without TLS.
     """
     # MLflow's clients take a sign-in from their own variables alone; a person's goes before. They prefer it to the
     # token for the workspace's own MLflow that Azure ML gives each of its jobs.
@@ -69,9 +71,21 @@ def open_registry(settings: Settings) -> "MlflowRegistry":
         from mlops.adapters.sign_in import servers_sign_in
 
         if told := servers_sign_in(settings):
+            _refuse_to_tell(settings.mlflow_uri)
             os.environ["MLFLOW_TRACKING_USERNAME"] = told.user
             os.environ["MLFLOW_TRACKING_PASSWORD"] = told.password
     return MlflowRegistry(settings.mlflow_uri)
+
+
+def _refuse_to_tell(url: str) -> None:
+    """Let no password go over a network in the open.
+
+    Raises:
+        SettingsError: the server is on another machine, and its address is not https.
+    """
+    asked = urlsplit(url)
+    if asked.scheme == "http" and asked.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise SettingsError(f"mlflow_url {url} would be told a password in the open: give it an https address")
 
 
 class MlflowRegistry:

@@ -14,7 +14,7 @@ FILE = "servers-sign-in"
 
 
 class SignInError(ValueError):
-    """The sign-in cannot be read or has another form; the message says where it should be, never what was there."""
+    """The sign-in has another form; the message says where it is, never what is there."""
 
 
 class SignIn:
@@ -40,7 +40,8 @@ def servers_sign_in(settings: Settings, environ: Mapping[str, str] | None = None
     secret that ``azure_servers_secret`` names.
 
     Raises:
-        SignInError: it is no ``user:password``, or the vault has it not or does not answer.
+        SignInError: it is no ``user:password``, or the vault has it not.
+        mlops.adapters.azure_vault.VaultError: the vault refused, or does not answer; another try may help.
         SettingsError: the file cannot be read.
     """
     environ = os.environ if environ is None else environ
@@ -54,24 +55,25 @@ def servers_sign_in(settings: Settings, environ: Mapping[str, str] | None = None
 
 
 def parse(text: str, where: str) -> SignIn:
-    """The sign-in of ``user:password``.
+    """The sign-in of ``user:password``, in characters that every server reads alike.
 
     Raises:
         SignInError: it has another form; the message names the place.
     """
-    user, colon, password = text.strip().partition(":")
+    user, colon, password = text.partition(":")
     if not (user and colon and password):
         raise SignInError(f"{where} holds no user:password for the servers")
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        raise SignInError(
+            f"{where}: user and password must be of printable ASCII characters, without a space at either end"
+        )
     return SignIn(user, password)
 
 
 @cache
 def _held(settings: Settings, name: str) -> str:
     """Read once in a process: a stack of seven parts would ask seven times."""
-    from mlops.adapters.azure_vault import Vault, VaultError
+    from mlops.adapters.azure_vault import Vault
 
     settings.require("azure_key_vault")
-    try:
-        return Vault(settings).get(name)
-    except VaultError as error:
-        raise SignInError(str(error)) from None
+    return Vault(settings).get(name)

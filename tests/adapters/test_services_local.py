@@ -93,6 +93,19 @@ def kill(pid: int | None) -> None:
     process.wait(10)
 
 
+def test_a_service_does_not_know_how_its_starter_signs_in(
+    services: LocalServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLOPS_SERVERS_SIGN_IN", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "mlops:a-password")
+    service = services.ensure("iris", "uat")
+    assert service.pid
+    processes = [psutil.Process(service.pid), *psutil.Process(service.pid).parents()[:1]]
+    for process in processes:
+        if process.pid != os.getpid():
+            assert "mlops:a-password" not in process.environ().values()
+
+
 def test_a_killed_service_is_started_again_at_its_address(services: LocalServices) -> None:
     first = services.ensure("iris", "prod")
     kill(first.pid)

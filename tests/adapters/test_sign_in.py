@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from mlops.adapters import sign_in
+from mlops.adapters.azure_vault import VaultError
 from mlops.adapters.registry import open_registry
-from mlops.settings import Settings
+from mlops.settings import Settings, SettingsError
+from tasks.network import PERMANENT
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_nothing_is_asked_where_nothing_is_told(settings: Settings) -> None:
 
 
 def test_the_variable_goes_before_the_file_and_the_file_before_the_vault(tmp_path: Path, vault: dict[str, str]) -> None:
-    vault["https://v.vault.azure.net/s"] = "held:c:c\n"
+    vault["https://v.vault.azure.net/s"] = "held:c:c"
     settings = Settings(
         home=tmp_path, secrets_dir=tmp_path, azure_key_vault="https://v.vault.azure.net", azure_servers_secret="s"
     )
@@ -62,6 +64,34 @@ def test_another_form_is_refused_with_its_place_and_without_its_words(text: str,
     (settings.secrets / sign_in.FILE).write_text(text)
     with pytest.raises(sign_in.SignInError, match="servers-sign-in holds no user:password"):
         sign_in.servers_sign_in(settings, {})
+
+
+@pytest.mark.parametrize("text", ["mlops:pä", " mlops:p", "mlops:p\n", "mlops:p\x00q"])
+def test_what_servers_would_read_differently_is_refused(text: str, settings: Settings) -> None:
+    with pytest.raises(sign_in.SignInError, match="printable ASCII characters, without a space at either end"):
+        sign_in.servers_sign_in(settings, {sign_in.VARIABLE: text})
+
+
+def test_an_outage_of_the_vault_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> str:
+        raise VaultError("the vault does not answer")
+
+    monkeypatch.setattr("mlops.adapters.azure_vault.Vault.get", away)
+    monkeypatch.setattr("mlops.adapters.azure_vault.Vault.__init__", lambda *_: None)
+    settings = Settings(
+        home=tmp_path, secrets_dir=tmp_path, azure_key_vault="https://v.vault.azure.net", azure_servers_secret="away"
+    )
+    with pytest.raises(VaultError) as told:
+        sign_in.servers_sign_in(settings, {})
+    assert not isinstance(told.value, PERMANENT)
+
+
+def test_no_password_is_told_over_a_network_in_the_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(sign_in.VARIABLE, "mlops:word")
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    with pytest.raises(SettingsError, match=r"mlflow_url http://mlflow\.example\.org would be told a password"):
+        open_registry(Settings(home=tmp_path, mlflow_url="http://mlflow.example.org"))
+    assert "MLFLOW_TRACKING_USERNAME" not in os.environ
 
 
 @pytest.mark.usefixtures("vault")

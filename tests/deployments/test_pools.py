@@ -147,6 +147,16 @@ def test_flow_runs_elsewhere_are_not_told_an_address_of_this_machine(name: str, 
     pools.read(ROOT / f"infra/work_pools/{name}.json", Settings(home=tmp_path, profile="azure", **told))
 
 
+@pytest.mark.parametrize("name", ["azure/training", "azure/operations", "azure-aks/operations"])
+def test_servers_whose_password_is_on_this_machine_alone_are_refused(name: str, tmp_path: Path) -> None:
+    told = {**AZURE, "azure_workspace": "w", "azure_key_vault": "https://v.vault.azure.net"}
+    (tmp_path / "servers-sign-in").write_text("mlops:word")
+    file, home = ROOT / f"infra/work_pools/{name}.json", {"home": tmp_path, "secrets_dir": tmp_path}
+    with pytest.raises(pools.PoolError, match="on this one alone: keep it in the vault"):
+        pools.read(file, Settings(profile="azure", **home, **told))  # type: ignore[arg-type]
+    pools.read(file, Settings(profile="azure", azure_servers_secret="s", **home, **told))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "absent", ["azure_registry", "azure_flow_identity", "azure_resource_group", "azure_subscription"]
 )

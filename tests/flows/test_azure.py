@@ -162,7 +162,7 @@ def test_the_mirror_shows_a_version_once(
     registry = FakeRegistry()
     version = registry.register("iris", "run", digest, "snap", {})
     registry.set_alias("iris", "champion", version.version)
-    monkeypatch.setattr("tasks.context.MlflowRegistry", lambda _: registry)
+    monkeypatch.setattr("tasks.context.open_registry", lambda _: registry)
     monkeypatch.setenv("MLOPS_AZURE_WORKSPACE", "mlw")
     for _ in range(2):
         state = run(mirror, prefect_server, "iris")

@@ -9,6 +9,8 @@ param image string
 param command array = []
 param args array = []
 param port int = 0
+@description('When; a new value is a new revision, and only that reads secrets again.')
+param deployed string
 @description('Variables: {name, value} or {name, secretRef}.')
 param variables array
 @description('Secrets of the vault by their names here: {name, keyVaultUrl, identity}.')
@@ -31,7 +33,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
       secrets: secrets
     }
     template: {
-      containers: [{ name: 'main', image: image, command: command, args: args, env: variables, resources: { cpu: json(cpu), memory: memory } }]
+      containers: [{ name: 'main', image: image, command: command, args: args, env: concat(variables, [{ name: 'DEPLOYED', value: deployed }]), resources: { cpu: json(cpu), memory: memory } }]
       scale: { minReplicas: replicas, maxReplicas: replicas }
     }
   }

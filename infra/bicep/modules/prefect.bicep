@@ -14,6 +14,7 @@ param vaultUri string
 @description('Account with the containers mlops, the store, and mlflow, where the MLflow server keeps artifacts.')
 param storageName string
 param imageTag string
+param deployed string
 @description('Prefect servers; more than one need Redis for their messages.')
 param servers int
 @allowed(['apps', 'none'])
@@ -44,6 +45,7 @@ module server 'app.bicep' = {
     cpu: '1'
     memory: '2Gi'
     secrets: [signIn, { name: 'database', keyVaultUrl: '${vaultUri}secrets/prefect-database-url', identity: ids.server }]
+    deployed: deployed
     variables: [
       behindIngress
       { name: 'PREFECT_API_DATABASE_CONNECTION_URL', secretRef: 'database' }
@@ -69,6 +71,7 @@ module mlflow 'app.bicep' = {
     cpu: '1'
     memory: '2Gi'
     secrets: [signIn, { name: 'database', keyVaultUrl: '${vaultUri}secrets/mlflow-database-url', identity: ids.server }]
+    deployed: deployed
     variables: [
       behindIngress
       { name: 'MLOPS_SERVERS_SIGN_IN', secretRef: 'servers-sign-in' }
@@ -95,6 +98,7 @@ module pages 'app.bicep' = [for each in ['reports', 'evidently']: {
     command: ['python', '-m', 'uvicorn', '--ws', 'none', '--no-access-log', '--factory', '--host', '0.0.0.0', '--port', '4300', 'deployments.pages.${each}:create_app']
     port: 4300
     secrets: [signIn]
+    deployed: deployed
     variables: [
       behindIngress
       { name: 'MLOPS_SERVERS_SIGN_IN', secretRef: 'servers-sign-in' }
@@ -121,6 +125,7 @@ module apps 'app.bicep' = [for each in (workers == 'apps' ? [
     image: '${registry}/mlops-worker:${imageTag}'
     args: ['--pool', each.pool, '--type', each.type]
     secrets: [{ name: 'servers-sign-in', keyVaultUrl: signInUrl, identity: ids.worker }]
+    deployed: deployed
     variables: [
       { name: 'PREFECT_API_URL', value: 'https://${prefectHost}/api' }
       { name: 'PREFECT_API_AUTH_STRING', secretRef: 'servers-sign-in' }

@@ -29,6 +29,7 @@ from mlops.adapters.services.processes import (
     service_of,
     supervisor_of,
 )
+from mlops.adapters.sign_in import VARIABLE as SERVERS_SIGN_IN
 from mlops.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class LocalServices:
             process = subprocess.Popen(
                 [*self._command(), str(status)],
                 cwd=PACKAGE.parent,
-                env=os.environ | self._settings.environment() | self._variables(model, environment, port),
+                env=_inherited() | self._settings.environment() | self._variables(model, environment, port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -240,3 +241,9 @@ def _answers(host: str, record: Record, pid: int | None) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _inherited() -> dict[str, str]:
+    """What a service may know of whoever starts it: not how that signs in to Prefect and MLflow."""
+    foreign = ("PREFECT_", "MLFLOW_", SERVERS_SIGN_IN)
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
