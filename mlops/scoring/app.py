@@ -66,6 +66,7 @@ class ScoringApp:
             "/score": ("POST", self._score),
             "/feedback": ("POST", self._feedback),
             "/healthz": ("GET", self._healthz),
+            "/startz": ("GET", self._startz),
             "/readyz": ("GET", self._readyz),
             "/metrics": ("GET", self._render_metrics),
             "/openapi.json": ("GET", self._openapi),
@@ -179,8 +180,14 @@ class ScoringApp:
         return Answer(202, msgspec.json.encode({"accepted": len(checked)}))
 
     async def _healthz(self, _: Request) -> Answer:
-        lives = {"status": "ok", "model": self._model, "environment": self._environment, "pid": os.getpid()}
-        return Answer(200, msgspec.json.encode(lives))
+        return self._lives(200, "ok")
+
+    async def _startz(self, _: Request) -> Answer:
+        return self._lives(200, "started") if self._serving.started else self._lives(503, "starting")
+
+    def _lives(self, code: int, status: str) -> Answer:
+        told = {"status": status, "model": self._model, "environment": self._environment, "pid": os.getpid()}
+        return Answer(code, msgspec.json.encode(told))
 
     async def _readyz(self, _: Request) -> Answer:
         current = self._serving.current

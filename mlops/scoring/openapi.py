@@ -47,6 +47,14 @@ def describe(about: ServedModel, served: Served, limits: Limits) -> dict[str, An
             "/score": {"post": _score(about, limits)},
             "/feedback": {"post": _feedback(about, limits)},
             "/healthz": {"get": _probe("healthz", "Whether the process lives", "Health", {"200": "It does"})},
+            "/startz": {
+                "get": _probe(
+                    "startz",
+                    "Whether requests may come",
+                    "Health",
+                    {"200": "A model answers them, or none was released", "503": "The model is not loaded yet"},
+                )
+            },
             "/readyz": {
                 "get": _probe("readyz", "What serves now", "Readiness", {"200": "A model serves", "503": "None yet"})
             },

@@ -90,6 +90,8 @@ class Serving:
         self.problem: Problem | None = Problem(None, "starting")
         self.source: Literal["store", "cache"] = "store"
         """Where ``current`` was read."""
+        self.idle = False
+        """Whether nothing was released to this environment."""
         self._store = store
         self._cache = cache
         self._model = model
@@ -104,6 +106,11 @@ class Serving:
     def version(self) -> str | None:
         """The champion's version."""
         return self.current.state.champion.version if self.current else None
+
+    @property
+    def started(self) -> bool:
+        """Whether requests may come: a model answers them, or there is none to wait for."""
+        return self.current is not None or self.idle
 
     def start(self) -> None:
         """Begin to follow the state."""
@@ -131,6 +138,7 @@ class Serving:
             if etag != self._etag:
                 self._retry_seconds = POLL_SECONDS
             self._etag = etag
+            self.idle = etag is None
             if etag is None:
                 self._fail(None, f"there is no serving state {self._key} in the store; release a version first")
                 return

@@ -238,6 +238,7 @@ def test_wrong_feedback_is_named(service: Any, body: Any, reason: str) -> None:
 def test_without_a_serving_state_the_service_says_why(serve: Any) -> None:
     service = serve("iris")
     assert service.ask("/healthz").status_code == 200
+    assert service.ask("/startz").status_code == 200  # There is no model that requests would have to wait for.
     for answer in (service.ask("/readyz"), service.ask("/score", FLOWER), service.ask("/openapi.json")):
         assert answer.status_code == 503
         assert "iris/serving/prod.json" in answer.text
