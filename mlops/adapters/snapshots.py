@@ -135,7 +135,7 @@ class Snapshots:
             days: only rows of the latest so many days of event time; none: all.
 
         Raises:
-            SnapshotError: it is absent, altered or holds no rows.
+            SnapshotError: it is absent, altered, holds no rows, or lacks a column of the schema.
         """
         import pandas as pd
 
@@ -147,6 +147,16 @@ class Snapshots:
             oldest = max(pd.Timestamp(part.last) for part in parts if part.last) - pd.Timedelta(days=days)
             parts = [part for part in parts if part.last and pd.Timestamp(part.last) > oldest]
         frame = pd.concat([self._read(part) for part in parts], ignore_index=True)
+        wanted = [
+            *(column.name for column in schema.columns),
+            schema.target.name,
+            *([schema.time] if schema.time else []),
+        ]
+        if absent := sorted({*wanted, *schema.unique} - set(frame.columns)):
+            raise SnapshotError(
+                f"snapshot {snapshot} of {self.model} has no column {', '.join(absent)}: the spec had others when"
+                " its rows were ingested. A model keeps its columns; give one with others a name of its own"
+            )
         if oldest is not None:
             frame = frame[frame[schema.time] > oldest]
         return in_order(frame, schema)

@@ -113,6 +113,16 @@ def test_altered_parts_are_refused(store: Store) -> None:
         snapshots.load(newest, SCHEMA)
 
 
+def test_a_spec_with_another_column_than_the_snapshot_says_so(store: Store) -> None:
+    snapshots = Snapshots(store, "m")
+    newest = publish(snapshots, "a", frame(1, [1.0]))
+    more = msgspec.structs.replace(
+        SCHEMA, columns=(*SCHEMA.columns, msgspec.structs.replace(SCHEMA.columns[0], name="wind"))
+    )
+    with pytest.raises(SnapshotError, match=f"snapshot {newest} of m has no column wind: the spec had others"):
+        snapshots.load(newest, more)
+
+
 def test_a_snapshot_without_rows_says_so(store: Store) -> None:
     snapshots = Snapshots(store, "m")
     newest, _ = snapshots.publish((), (Source("bad file", "0"),))
