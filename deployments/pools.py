@@ -23,6 +23,9 @@ OF_THIS_MACHINE = (
 """Settings that a container does not inherit: where things are here, and who this process signs in as."""
 
 
+CONTAINER_GROUPS = "azure-container-instance"
+
+
 class PoolError(RuntimeError):
     """A work pool's file or the pool of that name on the server cannot be used."""
 
@@ -74,6 +77,9 @@ def read(file: Path, settings: Settings) -> "WorkPoolCreate":
         _refuse_addresses_of_this_machine(file, settings)
         _refuse_a_sign_in_of_this_machine(file, settings)
         variables["env"]["default"] = container_environment(settings) | variables["env"].get("default", {})
+        if pool.type == CONTAINER_GROUPS and settings.azure_servers_secret:
+            # Its worker puts its own password into the template otherwise; flows.start reads the true one.
+            variables["env"]["default"]["PREFECT_API_AUTH_STRING"] = "in the vault"
     if settings.azure_servers_secret and "secret_env" in variables:
         held = {"PREFECT_API_AUTH_STRING": settings.azure_servers_secret}
         variables["secret_env"]["default"] = held | variables["secret_env"].get("default", {})

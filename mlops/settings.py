@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Ends TLS beside the scoring service; ``<registry>/caddy:…`` for one imported into the registry."""
     azure_tls_share: str = ""
     """``<account>/<share>`` of Azure Files, where certificates outlive the group; its key is the secret
-    ``tls-share-key``. Empty: each new group asks Let's Encrypt, which gives five a week."""
+    ``tls-share-key`` of the vault. Empty: each start of a group asks Let's Encrypt, which gives five a week."""
 
     work_pools: str = ""
     """Folder in ``infra/work_pools`` with the pools; empty: the one named like the profile."""

@@ -3,12 +3,15 @@
 import argparse
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 BAD_INPUT = 2
+POLL_SECONDS = 1.0
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,6 +19,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("run", help="start a run of a deployment, which its pool's worker takes up")
     parser.add_argument("deployment", help="as prefect.yaml names it, such as training")
     parser.add_argument("parameters", nargs="*", metavar="name=value", help="such as model=iris")
+    parser.add_argument("--wait", action="store_true", help="until it is over; code 1 unless it completed")
     parser.set_defaults(run=run)
 
 
@@ -48,8 +52,26 @@ def run(options: argparse.Namespace) -> int:
             return _refuse(str(error))
         name = f"{flow}/{found[0].name}"
         started: Any = run_deployment(name, parameters=parameters, timeout=0, as_subflow=False)
-    sys.stdout.write(f"{started.name}: {settings.prefect_ui}/runs/flow-run/{started.id}\n")
-    return 0
+        sys.stdout.write(f"{started.name}: {settings.prefect_ui}/runs/flow-run/{started.id}\n")
+        sys.stdout.flush()
+        return _wait(started.id) if options.wait else 0
+
+
+def _wait(run_id: UUID) -> int:
+    """Wait for a run's end, or for the approval that it waits for itself; say how it is."""
+    import httpx
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        while True:
+            try:
+                state = client.read_flow_run(run_id).state
+            except httpx.TransportError:  # The server starts again, or the network is away.
+                state = None
+            if state and (state.is_final() or state.is_paused()):
+                sys.stdout.write(f"{state.name} {state.message or ''}".rstrip() + "\n")
+                return 0 if state.is_completed() or state.is_paused() else 1
+            time.sleep(POLL_SECONDS)
 
 
 def _parameters(deployment: "DeploymentResponse", given: list[str]) -> dict[str, Any]:

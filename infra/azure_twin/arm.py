@@ -190,10 +190,16 @@ class Arm:
         raise AzureError(405, "MethodNotAllowed", f"{method} is not supported.")
 
     def _follow(self, kind: str, name: str, version: str) -> Response:
+        told = "operationResults" if kind == "operationresults" else kind
         operation = self.operations.get(name)
         if operation is None:
             raise AzureError(404, "OperationNotFound", f"The operation '{name}' could not be found.")
         rid, waits = parse(operation.path), {"Retry-After": str(self.retry_after)}
+        # A template's own are of the deployment, whose role has them; all others are of a place in the subscription,
+        # for which Azure asks for a right on the resource group.
+        if rid.provider and rid.provider.lower() != "microsoft.resources":
+            group = f"/subscriptions/{rid.subscription}/resourceGroups/{rid.group}"
+            self.access.require(Asked((f"{self.spelling(rid).partition('/')[0]}/locations/{told}/read",), group))
         if kind == "operations":
             return JSONResponse(operation.view(), headers={} if operation.ended else waits)
         if not operation.ended:

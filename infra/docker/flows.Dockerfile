@@ -1,7 +1,8 @@
 # Flow runs of every pool whose runs are containers. Built from the checkout's root, in the registry:
 #   az acr build --registry example --file infra/docker/flows.Dockerfile --image mlops-flows:$(git rev-parse --short HEAD) .
 # The pool's job template tells it everything else by variables; secrets are mounted at /run/secrets.
-FROM python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm
+FROM $BASE
 
 ENV PYTHONUNBUFFERED=1 \
     HOME=/home/mlops \

@@ -5,7 +5,8 @@
 # /run/secrets/storage-connection-string or storage-sas. Put /var/lib/mlops on a volume: there are the rows of the
 # prediction log that the store has not taken yet, and the last good bundle. It serves ONNX; a spec with
 # `serving_format: joblib` needs pandas and scikit-learn besides.
-FROM python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm
+FROM $BASE
 
 ENV PYTHONUNBUFFERED=1 \
     MLOPS_HOST=0.0.0.0 \

@@ -2,7 +2,8 @@
 #   az acr build --registry example --file infra/docker/worker.Dockerfile --image mlops-worker:$(git rev-parse --short HEAD) .
 # Its arguments are those of `prefect worker start`: --pool operations --type azure-container-instance. It is told by
 # PREFECT_API_URL and PREFECT_API_AUTH_STRING where the server is, and signs in to Azure by its managed identity.
-FROM python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm
+FROM $BASE
 
 ENV PYTHONUNBUFFERED=1 \
     HOME=/home/mlops \

@@ -1,5 +1,6 @@
 """``mlops run`` on a Prefect server: it starts what was named, and says what is wrong with what was asked."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -42,6 +43,27 @@ def test_a_run_is_started_with_the_parameters_in_their_types(
     run: dict[str, Any] = server.api.get(f"/flow_runs/{told.rpartition('/')[2]}").json()
     assert run["parameters"] == {"model": "iris", "version": "2", "days": 30}
     assert run["state"]["type"] == "SCHEDULED"
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "said"),
+    [("COMPLETED", 0, "Completed all well"), ("FAILED", 1, "Failed all well"), ("PAUSED", 0, "Suspended all well")],
+)
+def test_it_waits_until_the_run_is_over_or_waits_itself(
+    server: PrefectServer, capsys: pytest.CaptureFixture[str], state: str, code: int, said: str
+) -> None:
+    name = "Suspended" if state == "PAUSED" else state.capitalize()
+
+    def end() -> None:
+        (run,) = server.post("/flow_runs/filter", flow_runs={"state": {"name": {"any_": ["Scheduled"]}}}, limit=1)
+        told = {"type": state, "name": name, "message": "all well"}
+        server.post(f"/flow_runs/{run['id']}/set_state", state=told, force=True)
+
+    timer = threading.Timer(1.5, end)
+    timer.start()
+    assert main(["run", "--wait", "release-by-hand", "model=iris", "days=7"]) == code
+    timer.join()
+    assert capsys.readouterr().out.splitlines()[-1] == said
 
 
 @pytest.mark.parametrize(

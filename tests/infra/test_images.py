@@ -60,7 +60,7 @@ def pins(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_it_is_pinned_with_hashes_as_in_the_lock(image: str) -> None:
-    assert only(image, "FROM") == "python:3.11-slim-bookworm"
+    assert (only(image, "ARG"), only(image, "FROM")) == ("BASE=python:3.11-slim-bookworm", "$BASE")
     requirements = DOCKER / f"{image}.txt"
     assert pins(requirements) <= pins(ROOT / "requirements.lock")
     lines = requirements.read_text("utf-8").splitlines()

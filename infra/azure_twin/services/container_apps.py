@@ -1,8 +1,8 @@
 """Container Apps: environments with a domain, and apps whose one replica is processes of this machine.
 
 An app's secrets are read from the vault by the identity that each names, its images pulled by that of its registry. An
-external ingress is reached at ``<app>.<domain>`` by HTTPS, which ends here as it does at Azure's edge. There are no
-revisions, scale rules, volumes and probes.
+external ingress is reached at ``<app>.<domain>`` by HTTPS, which ends here as it does at Azure's edge. What changes
+nothing of the template starts nothing again. There are no revisions side by side, scale rules, volumes and probes.
 """
 
 import asyncio
@@ -87,8 +87,10 @@ class ContainerApps(ResourceType):
         if ingress := properties["configuration"].get("ingress"):
             inner = "" if ingress.get("external") else "internal."
             ingress["fqdn"] = f"{rid.name}.{inner}{environment['properties']['defaultDomain']}"
+        # Only what changes the template makes a revision: a secret that has another value by now is not read again.
+        same = known is not None and rid.path.lower() in self.running and _told(known) == _told(body)
         made = self.arm.keep(rid, APPS, body | {"properties": properties | {"provisioningState": "InProgress"}})
-        operation = self.arm.begin(rid, self._run(rid, made, group))
+        operation = self.arm.begin(rid, self._run(rid, made, None if same else group))
         response = JSONResponse(self.view(made), 200 if known else 201)
         response.headers.update(self.arm.headers(rid, operation, VERSION))
         return response
@@ -150,7 +152,11 @@ class ContainerApps(ResourceType):
         except AzureError:
             raise documented("app secret", secret=secret["name"], identity=secret["identity"]) from None
 
-    async def _run(self, rid: ResourceId, made: Body, body: Body) -> None:
+    async def _run(self, rid: ResourceId, made: Body, body: Body | None) -> None:
+        """Start it; without a body what runs goes on."""
+        if body is None:
+            made["properties"]["provisioningState"] = "Succeeded"
+            return
         if before := self.running.pop(rid.path.lower(), None):
             await before.stop()
         running = self.running[rid.path.lower()] = Running(self._twin, rid)
@@ -158,6 +164,11 @@ class ContainerApps(ResourceType):
         if ingress := made["properties"]["configuration"].get("ingress"):
             await running.open(ingress)
         made["properties"]["provisioningState"] = "Succeeded"
+
+
+def _told(body: Body) -> Body:
+    properties = {name: told for name, told in body["properties"].items() if name != "provisioningState"}
+    return {"identity": body.get("identity"), "properties": properties}
 
 
 def install(twin: Twin) -> None:

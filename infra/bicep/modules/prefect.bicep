@@ -109,7 +109,7 @@ module pages 'app.bicep' = [for each in ['reports', 'evidently']: {
   }
 }]
 
-// Its type is the pool's.
+// Its type is the pool's; the pool is `make deploy`'s, which gives it its limit.
 module apps 'app.bicep' = [for each in (workers == 'apps' ? [
   { pool: 'operations', type: 'azure-container-instance' }
   { pool: 'training', type: 'azure-ml' }
@@ -123,7 +123,7 @@ module apps 'app.bicep' = [for each in (workers == 'apps' ? [
     identityId: ids.worker
     registry: registry
     image: '${registry}/mlops-worker:${imageTag}'
-    args: ['--pool', each.pool, '--type', each.type]
+    args: ['--pool', each.pool, '--type', each.type, '--no-create-pool-if-not-found']
     secrets: [{ name: 'servers-sign-in', keyVaultUrl: signInUrl, identity: ids.worker }]
     deployed: deployed
     variables: [

@@ -17,6 +17,7 @@ var role = {
   keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
   machineLearningDataScientist: 'f6c7c914-8db3-469d-8ca1-694a8f32e121'
   managedIdentityOperator: 'f1a07417-d97a-45cb-824c-7a7467783830'
+  reader: 'acdd72a7-3385-48ef-bd42-f606fba81ae7'
 }
 // The rehearsal (infra/azure_twin/rehearsal) reads these lists, one assignment a line.
 var onStore = [
@@ -42,6 +43,7 @@ var onWorkspace = [
 ]
 var onGroup = [
   { who: 'flows', role: role.containerInstancesContributor }
+  { who: 'flows', role: role.reader }
   { who: 'worker', role: role.containerInstancesContributor }
 ]
 var onIdentities = [
@@ -66,7 +68,7 @@ resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30
 }]
 
 resource store 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (each, i) in onStore: {
-  name: guid(containers[i].id, each.who, each.role)
+  name: guid(containers[i].id, principals[each.who], each.role)
   scope: containers[i]
   properties: {
     principalId: principals[each.who]
@@ -75,7 +77,7 @@ resource store 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (each
   }
 }]
 resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onRegistry: {
-  name: guid(registry.id, each.who, each.role)
+  name: guid(registry.id, principals[each.who], each.role)
   scope: registry
   properties: {
     principalId: principals[each.who]
@@ -84,7 +86,7 @@ resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each i
   }
 }]
 resource secrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onVault: {
-  name: guid(vault.id, each.who, each.role)
+  name: guid(vault.id, principals[each.who], each.role)
   scope: vault
   properties: {
     principalId: principals[each.who]
@@ -93,7 +95,7 @@ resource secrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for eac
   }
 }]
 resource jobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onWorkspace: {
-  name: guid(workspace.id, each.who, each.role)
+  name: guid(workspace.id, principals[each.who], each.role)
   scope: workspace
   properties: {
     principalId: principals[each.who]
@@ -102,7 +104,7 @@ resource jobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each i
   }
 }]
 resource groups 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onGroup: {
-  name: guid(resourceGroup().id, each.who, each.role)
+  name: guid(resourceGroup().id, principals[each.who], each.role)
   properties: {
     principalId: principals[each.who]
     principalType: 'ServicePrincipal'
@@ -110,7 +112,7 @@ resource groups 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each
   }
 }]
 resource assign 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (each, i) in onIdentities: {
-  name: guid(identities[i].id, each.who, each.role)
+  name: guid(identities[i].id, principals[each.who], each.role)
   scope: identities[i]
   properties: {
     principalId: principals[each.who]

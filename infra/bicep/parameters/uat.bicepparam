@@ -6,8 +6,11 @@ param databaseGeoBackup = 'Disabled'
 param storageSku = 'Standard_LRS'
 param registrySku = 'Standard'
 param servers = 1
-param monthlyBudget = 300
+// The six apps hold 4 vCPU and 8 GiB, some 315 USD a month at 0.000024 a vCPU and 0.000003 a GiB second; the rest is
+// PostgreSQL, two scoring groups for each model and flow runs.
+param monthlyBudget = 600
 param alertEmails = [readEnvironmentVariable('MLOPS_ALERT_EMAIL')]
+param imageTag = readEnvironmentVariable('MLOPS_IMAGE_TAG', '')
 param budgetStart = readEnvironmentVariable('MLOPS_BUDGET_START', '')
 // Secrets come from the environment of whoever deploys.
 param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')

@@ -13,6 +13,7 @@ from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 from azure.mgmt.containerinstance import models as aci
 
 from mlops.adapters.azure_auth import credential, read_secret
+from mlops.adapters.azure_vault import Vault, VaultError
 from mlops.adapters.services import ReplacementFailed, Service, ServiceError
 from mlops.adapters.services.aci_group import (
     ENVIRONMENT,
@@ -218,9 +219,27 @@ class AciServices:
                 variables={name: value for name, value in os.environ.items() if name.startswith(LIMITS)},
                 secrets={name: text for name, text in found.items() if text}
                 | {KEYS: keys.read_text("utf-8") if keys else ""},
-                share_key=read_secret(self._settings, TLS_SHARE_KEY),
+                share_key=self._share_key(),
             ),
         )
+
+    def _share_key(self) -> str:
+        """The key of the share with certificates: a mounted secret, else one of the vault, as in flow runs."""
+        if not self._settings.azure_tls_share:
+            return ""
+        if found := read_secret(self._settings, TLS_SHARE_KEY):
+            return found
+        self._settings.require("azure_key_vault")
+        try:
+            found = Vault(self._settings).get(TLS_SHARE_KEY)
+        except VaultError as error:
+            raise ServiceError(str(error)) from None
+        if not found:
+            raise ServiceError(
+                f"azure_tls_share is {self._settings.azure_tls_share}, but its key is neither in"
+                f" {self._settings.secrets / TLS_SHARE_KEY} nor the secret {TLS_SHARE_KEY} of the vault"
+            )
+        return found
 
     def _settled(self, model: str, environment: str) -> aci.ContainerGroup | None:
         """The group, once nobody else's change of it is under way."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from tests.infra.twin import RunningTwin
 ALL = roles.read(roles.FILE.read_text("utf-8"))
 ENFORCED = [each for each in ALL if each.on != "onStore"]
 """Blobs are Azurite's, which knows no roles."""
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 ACI = "Microsoft.ContainerInstance/containerGroups"
 ML = "Microsoft.MachineLearningServices/workspaces"
 DEPLOYMENT = "Microsoft.Resources/deployments/least"
@@ -49,15 +51,16 @@ class World:
         }
 
     def make_group(self, asking: Callable[..., httpx.Response], body: dict[str, Any]) -> str:
-        """PUT a container group and remove it again; return what was refused, empty when nothing was."""
+        """PUT a container group, follow how it goes on, and remove it; return what was refused, empty for nothing."""
         path = f"{group_of(self.twin)}/providers/{ACI}/least"
         answer = asking("PUT", path, "2023-05-01", body)
         if answer.status_code >= 400:
             return f"{answer.json()['error']['code']}: {answer.json()['error']['message']}"
+        followed = asking("GET", urlsplit(answer.headers["Azure-AsyncOperation"]).path, "2023-05-01", None)
         self.twin.wait_for(lambda: self.provisioned(path))
         self.twin.arm("DELETE", path, "2023-05-01")
         self.twin.wait_for_groups([])
-        return ""
+        return refused(followed)
 
     def provisioned(self, path: str) -> bool:
         found = self.twin.arm("GET", path, "2023-05-01").json()["properties"]["provisioningState"]
@@ -113,6 +116,9 @@ class World:
         caller = f"The client '{principal.client}' with object id '{principal.object}'"
         group, linked = group_of(self.twin), landing_zone.identity(self.azure, each.name or "x")
         match each.on, each.who:
+            case "onGroup", "flows" if each.role == READER:
+                action = "Microsoft.ContainerInstance/locations/operations/read"
+                return f"AuthorizationFailed: {unauthorised(caller, action, group)}"
             case "onRegistry", _:
                 image = f"{REGISTRY}.azurecr.io/mlops-flows:latest"
                 return f"InaccessibleImage: The image '{image}' in container group 'least' is not accessible."
@@ -166,12 +172,14 @@ def world(azure_twin_session: RunningTwin) -> Iterator[World]:
     azure_twin_session.reset()
 
 
-@pytest.mark.parametrize("assignment", ENFORCED, ids=lambda each: f"{each.who}-{each.on}")
+@pytest.mark.parametrize("assignment", ENFORCED, ids=lambda each: f"{each.who}-{each.on}-{each.role[:4]}")
 def test_with_a_role_its_work_is_done_and_without_it_refused_in_azures_words(
     world: World, assignment: Assignment
 ) -> None:
     assert world.work(assignment) == ""
     world.who[assignment.who].lose(assignment.role)
+    if (assignment.who, assignment.on) == ("flows", "onRegistry"):
+        world.who["flows"].lose(READER)  # By which one may pull, too.
     try:
         assert world.work(assignment).startswith(world.refusal(assignment))
     finally:
