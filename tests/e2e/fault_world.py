@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import yaml
 
+from infra.azure_twin.rehearsal.landing_zone import SIGN_IN, Subscription
 from mlops.adapters.azure_auth import credential
 from mlops.adapters.azure_ml import AzureMl
 from mlops.adapters.datasets import iris_csv
@@ -76,7 +77,8 @@ class World:
         self.rehearsal.call("run", sys.executable, "-m", "deployments.local", "up")
         self.twin = TwinClient(self.rehearsal.folder)
         port = self.rehearsal.ports["MLOPS_PREFECT_PORT"]
-        self.server = PrefectServer(f"http://127.0.0.1:{port}/api", self.home / "client")
+        sign_in = Subscription(self.rehearsal.environment()).secret(SIGN_IN)
+        self.server = PrefectServer(f"http://127.0.0.1:{port}/api", self.home / "client", sign_in)
         self._write_home()
         self._build_image()
         from deployments.results import ensure_result_storage
@@ -164,9 +166,10 @@ class World:
 
     def prefect(self) -> AbstractContextManager[Any]:
         """Let this process use the installation's Prefect server."""
-        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-        return temporary_settings({PREFECT_API_URL: self.server.url, PREFECT_HOME: self.home / "client"})
+        told = {PREFECT_API_URL: self.server.url, PREFECT_HOME: self.home / "client"}
+        return temporary_settings({**told, PREFECT_API_AUTH_STRING: self.server.sign_in})
 
     def run(self, flow: Any, *arguments: Any, variables: dict[str, str] | None = None, **parameters: Any) -> End:
         """Run a flow in this process, on the installation's Prefect server, with more variables in its environment."""

@@ -23,12 +23,16 @@ QUIET = {
 class PrefectServer:
     """The address of a server, and what tests ask of it."""
 
-    def __init__(self, url: str, home: Path) -> None:
+    def __init__(self, url: str, home: Path, sign_in: str = "") -> None:
         self.url = url
         self.home = home
+        self.sign_in = sign_in
+        """``user:password``, where it asks for one."""
         # The server ends a silent connection after 5 s, and httpx, too: it might ask at that very moment.
         limits = httpx.Limits(keepalive_expiry=2)
-        self.api = httpx.Client(base_url=url, trust_env=False, timeout=30, limits=limits)
+        user, _, password = sign_in.partition(":")
+        auth = (user, password) if sign_in else None
+        self.api = httpx.Client(base_url=url, trust_env=False, timeout=30, limits=limits, auth=auth)
 
     @property
     def environment(self) -> dict[str, str]:
