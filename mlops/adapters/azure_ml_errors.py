@@ -39,14 +39,21 @@ def translated(action: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def explain(error: Exception) -> str:
-    """Azure's code and message where the exception has them, else its first lines."""
-    for text in (_body(error), _text(error)):
-        if found := _code_and_message(text):
-            return found
+    """Azure's code and message where the exception, or the one that it was raised from, has them, else its first lines.
+
+    Where Azure refuses, the SDK raises guesses of its own, in the same form, from the exception that has Azure's words.
+    """
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__:
+        chain.append(cause)
+    for raised in reversed(chain):
+        for text in (_body(raised), _text(raised)):
+            if found := _code_and_message(text):
+                return found
     return _text(error).strip()[:TEXT_LIMIT]
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     try:
         return str(error)
     except TypeError:  # A ServiceException without details cannot be shown (azureml-core 1.61).
@@ -84,7 +91,7 @@ def is_transient(error: Exception) -> bool:
     return status_of(error) == 401 and "AuthenticationToken" in explain(error)
 
 
-def _body(error: Exception) -> str:
+def _body(error: BaseException) -> str:
     response = getattr(error, "response", None)
     text = getattr(response, "text", "")
     return str(text() if callable(text) else text)

@@ -2,7 +2,12 @@
 
 import pytest
 import requests
-from azureml.exceptions import AzureMLException, ComputeTargetException, ExperimentExecutionException
+from azureml.exceptions import (
+    AzureMLException,
+    ComputeTargetException,
+    ExperimentExecutionException,
+    UserErrorException,
+)
 
 from mlops.adapters.azure_ml_errors import AzureMlError, translated
 
@@ -49,3 +54,13 @@ def test_code_message_and_whether_it_may_pass(error: Exception, text: str, trans
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(KeyError), translated("do it"):
         raise KeyError("a bug")
+
+
+def test_azures_words_go_before_the_guesses_that_the_sdk_raises_from_them() -> None:
+    refused = answered(403, b'{"error": {"code": "UserError", "message": "The client may not write"}}')
+    guess = UserErrorException("You may not login your azure service")
+    guess.__cause__ = refused
+    kinds = (UserErrorException,)
+    with pytest.raises(AzureMlError, match=r"^submit: UserError: The client may not write$"):  # noqa: SIM117
+        with translated("submit", *kinds):
+            raise guess

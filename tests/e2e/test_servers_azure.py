@@ -32,6 +32,7 @@ BICEP = ROOT / "infra/bicep"
 BASE = "mlops-dev"
 SIGN_IN = ("mlops", "a:word in the vault")
 SERVERS = ("prefect", "mlflow", "reports", "evidently")
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 OPEN = {"prefect": "/api/ready", "mlflow": "/health", "reports": "/healthz", "evidently": "/api/version"}
 LAND = """
 from mlops import settings
@@ -270,7 +271,9 @@ def _without(azure: Subscription, who: str, scope: str, act: Callable[[], None])
     found = [
         each
         for each in azure.call("GET", f"{azure.root}/providers/{kind}", "2022-04-01")["value"]
-        if each["properties"]["principalId"] == principal and scope in each["properties"]["scope"]
+        if each["properties"]["principalId"] == principal
+        # A reader of the group may pull, too.
+        and (scope in each["properties"]["scope"] or each["properties"]["roleDefinitionId"].endswith(READER))
     ]
     assert found
     for each in found:

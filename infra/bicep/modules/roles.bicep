@@ -45,6 +45,7 @@ var onGroup = [
   { who: 'flows', role: role.containerInstancesContributor }
   { who: 'flows', role: role.reader }
   { who: 'worker', role: role.containerInstancesContributor }
+  { who: 'worker', role: role.reader }
 ]
 var onIdentities = [
   { who: 'flows', role: role.managedIdentityOperator, identity: identityNames.scoring }

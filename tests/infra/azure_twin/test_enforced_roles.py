@@ -62,6 +62,16 @@ class World:
         self.twin.wait_for_groups([])
         return refused(followed)
 
+    def delete_group(self, principal: Principal) -> str:
+        """DELETE a container group and follow how that goes on; return what was refused, empty for nothing."""
+        path = f"{group_of(self.twin)}/providers/{ACI}/least"
+        self.azure.call("PUT", path, "2023-05-01", self.group("scoring"))
+        self.twin.wait_for(lambda: self.provisioned(path))
+        answer = principal.arm("DELETE", path, "2023-05-01")
+        followed = principal.arm("GET", urlsplit(answer.headers["Azure-AsyncOperation"]).path, "2023-05-01")
+        self.twin.wait_for_groups([])
+        return refused(followed)
+
     def provisioned(self, path: str) -> bool:
         found = self.twin.arm("GET", path, "2023-05-01").json()["properties"]["provisioningState"]
         return str(found) in ("Succeeded", "Failed")
@@ -102,6 +112,8 @@ class World:
                 return refused(principal.ask("POST", plane)) or refused(principal.arm("GET", path, "2024-04-01"))
             case "onGroup" | "onIdentities", "flows":
                 return self.make_group(principal.arm, self.group("scoring"))
+            case "onGroup", "worker" if assignment.role == READER:
+                return self.delete_group(principal)
             case "onGroup" | "onIdentities", "worker":
                 return self.deploy(principal, self.group("flows"))
         raise AssertionError(f"nothing is tried for {assignment}")
@@ -116,7 +128,7 @@ class World:
         caller = f"The client '{principal.client}' with object id '{principal.object}'"
         group, linked = group_of(self.twin), landing_zone.identity(self.azure, each.name or "x")
         match each.on, each.who:
-            case "onGroup", "flows" if each.role == READER:
+            case "onGroup", _ if each.role == READER:
                 action = "Microsoft.ContainerInstance/locations/operations/read"
                 return f"AuthorizationFailed: {unauthorised(caller, action, group)}"
             case "onRegistry", _:
@@ -178,8 +190,8 @@ def test_with_a_role_its_work_is_done_and_without_it_refused_in_azures_words(
 ) -> None:
     assert world.work(assignment) == ""
     world.who[assignment.who].lose(assignment.role)
-    if (assignment.who, assignment.on) == ("flows", "onRegistry"):
-        world.who["flows"].lose(READER)  # By which one may pull, too.
+    if assignment.on == "onRegistry" and assignment.who in ("flows", "worker"):
+        world.who[assignment.who].lose(READER)  # By which one may pull, too.
     try:
         assert world.work(assignment).startswith(world.refusal(assignment))
     finally:

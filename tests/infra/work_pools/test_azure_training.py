@@ -166,7 +166,7 @@ def test_without_its_role_the_worker_submits_nothing_and_says_which_is_missing(p
     run, state = pool.run("greet")
     assert state["type"] == "CRASHED"
     assert f"The client '{pool.worker_identity.client}' with object id" in state["message"]
-    assert "to perform action 'Microsoft.MachineLearningServices/workspaces/read'" in state["message"]
+    assert "to perform action 'Microsoft.MachineLearningServices/workspaces/experiments/" in state["message"]
     assert pool.submitted(run) == []
     prepare(Subscription(pool.twin.environment))
     assert pool.run("greet")[1]["type"] == "COMPLETED"
