@@ -172,15 +172,18 @@ def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m deployments.apply", description=__doc__.partition("\n")[0]).parse_args(
         arguments
     )
+    import httpx
+
     from deployments.pools import PoolError
     from mlops.adapters.azure_vault import VaultError
     from mlops.adapters.sign_in import SignInError
 
+    settings = settings_module.load()
     try:
-        settings = settings_module.load()
         changed = apply(settings)
-    except (SettingsError, PoolError, SignInError, VaultError) as error:
-        sys.stderr.write(f"deploy: {error}\n")
+    except (SettingsError, PoolError, SignInError, VaultError, httpx.HTTPError) as error:
+        asked = f"{settings.prefect_api}: " if isinstance(error, httpx.HTTPError) else ""
+        sys.stderr.write(f"deploy: {asked}{error}\n")
         return 1
     sys.stdout.write(f"{'deployed' if changed else 'unchanged'}: {', '.join(_declared(settings))}\n")
     return 0

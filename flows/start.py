@@ -1,7 +1,7 @@
 """Starts a flow run in a container: fetches the servers' password by the container's identity, becomes the command.
 
 A worker would otherwise write the password into what it asks Azure for, and Resource Manager keeps the template of each
-deployment as it was sent, secure values included, for everybody who may read deployments.
+deployment as it was sent, secure values included, for everybody who may export it.
 """
 
 import os

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 BAD_INPUT = 2
+WAITS = 3
 POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 300.0
+MAY_PASS = (404, 408, 429, 500, 502, 503, 504)
+"""What a server answers while it starts, or another one in its place."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,7 +23,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("run", help="start a run of a deployment, which its pool's worker takes up")
     parser.add_argument("deployment", help="as prefect.yaml names it, such as training")
     parser.add_argument("parameters", nargs="*", metavar="name=value", help="such as model=iris")
-    parser.add_argument("--wait", action="store_true", help="until it is over; code 1 unless it completed")
+    parser.add_argument(
+        "--wait", action="store_true", help="until it is over (code 1 unless it completed) or waits for approval (3)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -41,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
                 found = client.read_deployments(deployment_filter=wanted)
                 known = found or client.read_deployments(limit=100)
                 flow = client.read_flow(found[0].flow_id).name if found else ""
+        except httpx.HTTPStatusError as error:
+            return _refuse(f"the Prefect server at {settings.prefect_api} refused: {_first_line(error)}")
         except httpx.TransportError as error:
             return _refuse(f"no Prefect server answers at {settings.prefect_api} ({error}); `make up` starts one here")
         if not found:
@@ -62,15 +70,21 @@ def _wait(run_id: UUID) -> int:
     import httpx
     from prefect import get_client
 
+    patience = time.monotonic() + PATIENCE_SECONDS
     with get_client(sync_client=True) as client:
         while True:
             try:
                 state = client.read_flow_run(run_id).state
-            except httpx.TransportError:  # The server starts again, or the network is away.
+                patience = time.monotonic() + PATIENCE_SECONDS
+            except httpx.HTTPError as error:
+                # The server starts again, the network is away, or what stands before the server says so.
+                passes = not isinstance(error, httpx.HTTPStatusError) or error.response.status_code in MAY_PASS
+                if not passes or time.monotonic() > patience:
+                    return _refuse(f"the run cannot be followed any more: {_first_line(error)}")
                 state = None
             if state and (state.is_final() or state.is_paused()):
                 sys.stdout.write(f"{state.name} {state.message or ''}".rstrip() + "\n")
-                return 0 if state.is_completed() or state.is_paused() else 1
+                return 0 if state.is_completed() else WAITS if state.is_paused() else 1
             time.sleep(POLL_SECONDS)
 
 
@@ -97,6 +111,10 @@ def _parameters(deployment: "DeploymentResponse", given: list[str]) -> dict[str,
     if missing := [name for name in schema.get("required", ()) if name not in found | deployment.parameters]:
         raise ValueError(f"{deployment.name} needs {', '.join(f'{name}=…' for name in missing)}")
     return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _refuse(reason: str) -> int:

@@ -22,10 +22,11 @@ param databaseSku object
 param databaseGeoBackup string
 param storageSku string
 param registrySku string
+param registryAdmin bool = false
 param servers int
 param monthlyBudget int
 param alertEmails array
-@description('Each deployment starts the apps again, which read their secrets then.')
+@description('Each deployment starts the apps again, which read their secrets at once then.')
 param deployed string = utcNow()
 @description('First of this month makes the budget; empty leaves one alone: Azure changes the start of none.')
 param budgetStart string = ''
@@ -52,7 +53,7 @@ module store 'modules/storage.bicep' = {
 }
 module registry 'modules/registry.bicep' = {
   name: 'registry'
-  params: { name: 'cr${flat}', location: location, tags: tags, sku: registrySku }
+  params: { name: 'cr${flat}', location: location, tags: tags, sku: registrySku, admin: registryAdmin }
 }
 module vault 'modules/vault.bicep' = {
   name: 'vault'
@@ -83,8 +84,7 @@ module roles 'modules/roles.bicep' = {
   name: 'roles'
   params: {
     principals: identities.outputs.principals, identityNames: identities.outputs.names
-    storageName: store.outputs.name
-    registryName: registry.outputs.name
+    storageName: store.outputs.name, registryName: registry.outputs.name
     vaultName: vault.outputs.name, workspaceName: workspace.outputs.name
   }
 }

@@ -44,7 +44,8 @@ def explain(error: Exception) -> str:
     Where Azure refuses, the SDK raises guesses of its own, in the same form, from the exception that has Azure's words.
     """
     chain: list[BaseException] = [error]
-    while cause := chain[-1].__cause__:
+    # The SDK raises some exceptions from themselves.
+    while (cause := chain[-1].__cause__) and not any(cause is each for each in chain):
         chain.append(cause)
     for raised in reversed(chain):
         for text in (_body(raised), _text(raised)):

@@ -7,11 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
-from mlops.settings import Settings, SettingsError
+from mlops.settings import Settings
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -68,24 +67,13 @@ def open_registry(settings: Settings) -> "MlflowRegistry":
     # MLflow's clients take a sign-in from their own variables alone; a person's goes before. They prefer it to the
     # token for the workspace's own MLflow that Azure ML gives each of its jobs.
     if not os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        from mlops.adapters.sign_in import servers_sign_in
+        from mlops.adapters.sign_in import refuse_to_tell, servers_sign_in
 
         if told := servers_sign_in(settings):
-            _refuse_to_tell(settings.mlflow_uri)
+            refuse_to_tell(settings.mlflow_url, "mlflow_url")
             os.environ["MLFLOW_TRACKING_USERNAME"] = told.user
             os.environ["MLFLOW_TRACKING_PASSWORD"] = told.password
     return MlflowRegistry(settings.mlflow_uri)
-
-
-def _refuse_to_tell(url: str) -> None:
-    """Let no password go over a network in the open.
-
-    Raises:
-        SettingsError: the server is on another machine, and its address is not https.
-    """
-    asked = urlsplit(url)
-    if asked.scheme == "http" and asked.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise SettingsError(f"mlflow_url {url} would be told a password in the open: give it an https address")
 
 
 class MlflowRegistry:

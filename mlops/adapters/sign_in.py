@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping
 from functools import cache
+from urllib.parse import urlsplit
 
 from mlops.adapters.azure_auth import read_secret
-from mlops.settings import Settings
+from mlops.settings import Settings, SettingsError
 
 VARIABLE = "MLOPS_SERVERS_SIGN_IN"
 """``user:password``; no setting, since settings are handed to containers in the open."""
@@ -68,6 +69,21 @@ def parse(text: str, where: str) -> SignIn:
             f"{where}: user and password must be of printable ASCII characters, without a space at either end"
         )
     return SignIn(user, password)
+
+
+def refuse_to_tell(url: str, setting: str) -> None:
+    """Let no password go over a network in the open.
+
+    Args:
+        url: of a server elsewhere; empty for the embedded one, which is on this machine.
+        setting: that names it.
+
+    Raises:
+        SettingsError: the server is on another machine, and its address is not https.
+    """
+    asked = urlsplit(url)
+    if asked.scheme == "http" and asked.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise SettingsError(f"{setting} {url} would be told a password in the open: give it an https address")
 
 
 @cache

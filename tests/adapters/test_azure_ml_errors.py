@@ -9,7 +9,7 @@ from azureml.exceptions import (
     UserErrorException,
 )
 
-from mlops.adapters.azure_ml_errors import AzureMlError, translated
+from mlops.adapters.azure_ml_errors import AzureMlError, explain, translated
 
 
 def answered(status: int, body: bytes) -> requests.HTTPError:
@@ -54,6 +54,12 @@ def test_code_message_and_whether_it_may_pass(error: Exception, text: str, trans
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(KeyError), translated("do it"):
         raise KeyError("a bug")
+
+
+def test_an_exception_that_is_its_own_cause_is_explained() -> None:
+    error = requests.RequestException("it failed")
+    error.__cause__ = error
+    assert explain(error) == "it failed"
 
 
 def test_azures_words_go_before_the_guesses_that_the_sdk_raises_from_them() -> None:

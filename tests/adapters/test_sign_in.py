@@ -92,6 +92,9 @@ def test_no_password_is_told_over_a_network_in_the_open(tmp_path: Path, monkeypa
     with pytest.raises(SettingsError, match=r"mlflow_url http://mlflow\.example\.org would be told a password"):
         open_registry(Settings(home=tmp_path, mlflow_url="http://mlflow.example.org"))
     assert "MLFLOW_TRACKING_USERNAME" not in os.environ
+    # The embedded server is on this machine, whatever address it has.
+    open_registry(Settings(home=tmp_path, host="0.0.0.0"))  # noqa: S104 - Nothing is bound.
+    assert os.environ.pop("MLFLOW_TRACKING_USERNAME") == "mlops"
 
 
 @pytest.mark.usefixtures("vault")

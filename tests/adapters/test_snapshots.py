@@ -117,7 +117,7 @@ def test_a_spec_with_another_column_than_the_snapshot_says_so(store: Store) -> N
     snapshots = Snapshots(store, "m")
     newest = publish(snapshots, "a", frame(1, [1.0]))
     more = msgspec.structs.replace(
-        SCHEMA, columns=(*SCHEMA.columns, msgspec.structs.replace(SCHEMA.columns[0], name="wind"))
+        SCHEMA, columns=(*SCHEMA.columns, msgspec.structs.replace(SCHEMA.columns[2], name="wind"))
     )
     with pytest.raises(SnapshotError, match=f"snapshot {newest} of m has no column wind: the spec had others"):
         snapshots.load(newest, more)

@@ -2,7 +2,9 @@
 
 import threading
 from typing import Any
+from uuid import UUID
 
+import httpx
 import pytest
 
 from deployments.cli import main
@@ -47,7 +49,7 @@ def test_a_run_is_started_with_the_parameters_in_their_types(
 
 @pytest.mark.parametrize(
     ("state", "code", "said"),
-    [("COMPLETED", 0, "Completed all well"), ("FAILED", 1, "Failed all well"), ("PAUSED", 0, "Suspended all well")],
+    [("COMPLETED", 0, "Completed all well"), ("FAILED", 1, "Failed all well"), ("PAUSED", 3, "Suspended all well")],
 )
 def test_it_waits_until_the_run_is_over_or_waits_itself(
     server: PrefectServer, capsys: pytest.CaptureFixture[str], state: str, code: int, said: str
@@ -55,7 +57,8 @@ def test_it_waits_until_the_run_is_over_or_waits_itself(
     name = "Suspended" if state == "PAUSED" else state.capitalize()
 
     def end() -> None:
-        (run,) = server.post("/flow_runs/filter", flow_runs={"state": {"name": {"any_": ["Scheduled"]}}}, limit=1)
+        runs = server.post("/flow_runs/filter", flow_runs={"state": {"name": {"any_": ["Scheduled"]}}}, limit=200)
+        (run,) = [each for each in runs if each["parameters"].get("days") == 7]  # Not what other tests left.
         told = {"type": state, "name": name, "message": "all well"}
         server.post(f"/flow_runs/{run['id']}/set_state", state=told, force=True)
 
@@ -64,6 +67,38 @@ def test_it_waits_until_the_run_is_over_or_waits_itself(
     assert main(["run", "--wait", "release-by-hand", "model=iris", "days=7"]) == code
     timer.join()
     assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_a_server_that_refuses_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = httpx.MockTransport(lambda _: httpx.Response(401, json={"exception_message": "Unauthorized"}))
+    monkeypatch.setattr("prefect.client.base.PrefectHttpxSyncClient._transport_for_url", lambda *_: answer)
+    assert main(["run", "release-by-hand", "model=iris"]) == 2
+    assert "refused: Client error '401 Unauthorized'" in capsys.readouterr().err
+
+
+def test_a_run_is_followed_while_the_server_starts_again_and_no_longer(
+    server: PrefectServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+    read, codes = SyncPrefectClient.read_flow_run, [503, 404]
+
+    def answer(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
+        if codes:
+            request = httpx.Request("GET", server.url)
+            raise httpx.HTTPStatusError("it starts", request=request, response=httpx.Response(codes.pop(0)))
+        server.post(f"/flow_runs/{run_id}/set_state", state={"type": "COMPLETED"}, force=True)
+        return read(client, run_id)
+
+    monkeypatch.setattr(SyncPrefectClient, "read_flow_run", answer)
+    assert main(["run", "--wait", "release-by-hand", "model=iris", "days=8"]) == 0
+    codes += [503] * 9
+    monkeypatch.setattr("deployments.commands.run.PATIENCE_SECONDS", 2.0)
+    assert main(["run", "--wait", "release-by-hand", "model=iris", "days=9"]) == 2
+    assert "the run cannot be followed any more: it starts" in capsys.readouterr().err
+    codes[:] = [401]
+    assert main(["run", "--wait", "release-by-hand", "model=iris", "days=9"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from deployments.stack.components import servers, workers
 from deployments.stack.processes import _environment
 from flows.api import prefect_api, sign_in_variables
 from mlops.adapters.sign_in import FILE, VARIABLE
-from mlops.settings import Settings
+from mlops.settings import Settings, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,22 @@ def test_prefects_clients_tell_the_servers_password_and_a_persons_own_only_where
         with prefect_api(settings):
             assert auth_string() == "mlops:word"
     assert VARIABLE not in os.environ
+
+
+def test_prefect_cloud_and_a_server_without_tls_are_not_told_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FILE).write_text("mlops:word")
+    monkeypatch.setenv("PREFECT_API_KEY", "pnu_of_the_cloud")
+    cloud = Settings(home=tmp_path, secrets_dir=tmp_path, prefect_url="https://api.prefect.cloud/api/accounts/a")
+    assert sign_in_variables(cloud) == {"PREFECT_API_KEY": "pnu_of_the_cloud"}
+    alike = Settings(home=tmp_path, secrets_dir=tmp_path, prefect_url="https://notprefect.cloud/api")
+    assert sign_in_variables(alike) == {"PREFECT_API_AUTH_STRING": "mlops:word"}
+    bare = Settings(home=tmp_path, secrets_dir=tmp_path, prefect_url="http://prefect.example.org/api")
+    with pytest.raises(SettingsError, match=r"prefect_url http://prefect\.example\.org/api would be told a password"):
+        sign_in_variables(bare)
+    near = Settings(home=tmp_path, secrets_dir=tmp_path, prefect_url="http://127.0.0.1:4200/api")
+    assert sign_in_variables(near) == {"PREFECT_API_AUTH_STRING": "mlops:word"}
 
 
 def test_workers_sign_in_as_clients_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

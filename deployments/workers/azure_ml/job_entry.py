@@ -6,6 +6,10 @@ Uploaded beside each job, so it imports nothing of this repository.
 import json
 import os
 import sys
+import time
+
+WAITS = (2.0, 4.0, 8.0)
+"""Seconds between tries: an identity may get its tokens, and a role hold, a moment after the job has begun."""
 
 
 def main(command: list[str]) -> None:
@@ -23,12 +27,21 @@ def main(command: list[str]) -> None:
 
 def read(vault: str, names: dict[str, str]) -> dict[str, str]:
     """The values of secrets by variable; ``names`` maps variables to secrets of the vault."""
+    from azure.core.exceptions import AzureError, ResourceNotFoundError
     from azure.identity import ManagedIdentityCredential
     from azure.keyvault.secrets import SecretClient
 
     credential = ManagedIdentityCredential(client_id=os.environ.get("AZURE_CLIENT_ID"))
     client = SecretClient(vault, credential)
-    return {variable: client.get_secret(secret).value or "" for variable, secret in names.items()}
+    for wait in (*WAITS, None):
+        try:
+            return {variable: client.get_secret(secret).value or "" for variable, secret in names.items()}
+        except AzureError as error:
+            if wait is None or isinstance(error, ResourceNotFoundError):
+                raise
+            sys.stderr.write(f"{type(error).__name__}: {error}; tried again in {wait:g} s\n")
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
 
 if __name__ == "__main__":

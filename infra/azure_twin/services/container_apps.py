@@ -159,10 +159,18 @@ class ContainerApps(ResourceType):
             return
         if before := self.running.pop(rid.path.lower(), None):
             await before.stop()
-        running = self.running[rid.path.lower()] = Running(self._twin, rid)
-        await running.group.start(body)
-        if ingress := made["properties"]["configuration"].get("ingress"):
-            await running.open(ingress)
+        running = Running(self._twin, rid)
+        try:
+            await running.group.start(body)
+            if ingress := made["properties"]["configuration"].get("ingress"):
+                await running.open(ingress)
+        except Exception as error:
+            await running.stop()
+            made["properties"]["provisioningState"] = "Failed"
+            if isinstance(error, AzureError):
+                raise
+            raise AzureError(500, "ContainerAppOperationError", f"Failed to provision revision: {error}") from error
+        self.running[rid.path.lower()] = running
         made["properties"]["provisioningState"] = "Succeeded"
 
 

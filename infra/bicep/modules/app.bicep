@@ -9,7 +9,7 @@ param image string
 param command array = []
 param args array = []
 param port int = 0
-@description('When; a new value is a new revision, and only that reads secrets again.')
+@description('When; a new value is a new revision, which reads the secrets now and not within half an hour.')
 param deployed string
 @description('Variables: {name, value} or {name, secretRef}.')
 param variables array

@@ -3,6 +3,8 @@ param name string
 param location string
 param tags object
 param sku string
+@description('Whether images can be pulled with its own user and password, as Azure Machine Learning may have to.')
+param admin bool
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' = {
   name: name
@@ -10,7 +12,7 @@ resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' = {
   tags: tags
   sku: { name: sku }
   properties: {
-    adminUserEnabled: false
+    adminUserEnabled: admin
     anonymousPullEnabled: false
   }
 }

@@ -10,7 +10,7 @@ param servers = 1
 // PostgreSQL, two scoring groups for each model and flow runs.
 param monthlyBudget = 600
 param alertEmails = [readEnvironmentVariable('MLOPS_ALERT_EMAIL')]
-param imageTag = readEnvironmentVariable('MLOPS_IMAGE_TAG', '')
+param imageTag = readEnvironmentVariable('MLOPS_IMAGE_TAG')
 param budgetStart = readEnvironmentVariable('MLOPS_BUDGET_START', '')
 // Secrets come from the environment of whoever deploys.
 param databasePassword = readEnvironmentVariable('MLOPS_DATABASE_PASSWORD')

@@ -113,7 +113,7 @@ class AksServices:
         while not ((found := self._find(name)) and _is_rolled_out(found)):
             stuck = next(filter(None, map(_stuck, self._pods(name))), "")
             if stuck or time.monotonic() > deadline:
-                log = "\n".join(self._cluster.log(_name(pod), 20) for pod in self._pods(name) if _stuck(pod))
+                log = "\n".join(self._cluster.log(_name(pod), 20) for pod in self._pods(name) if not _is_ready(pod))
                 if before and _replicas(before):
                     annotations = {DIGEST: _digest(before)}
                     template = before["spec"]["template"]
@@ -140,6 +140,11 @@ class AksServices:
             url=f"https://{host_name(self._settings, model, environment)}",
             status="running" if _is_available(found) else "stopped",
         )
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def _change(found: Manifest | None, wanted: list[Manifest]) -> str:
