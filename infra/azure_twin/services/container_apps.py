@@ -164,7 +164,7 @@ class ContainerApps(ResourceType):
             await running.group.start(body)
             if ingress := made["properties"]["configuration"].get("ingress"):
                 await running.open(ingress)
-        except Exception as error:
+        except Exception as error:  # Whatever it is: who follows the operation would wait for ever.
             await running.stop()
             made["properties"]["provisioningState"] = "Failed"
             if isinstance(error, AzureError):

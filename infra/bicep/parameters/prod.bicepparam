@@ -6,8 +6,8 @@ param databaseGeoBackup = 'Enabled'
 param storageSku = 'Standard_ZRS'
 param registrySku = 'Standard'
 param servers = 1
-// The six apps hold 4 vCPU and 8 GiB, some 315 USD a month at 0.000024 a vCPU and 0.000003 a GiB second; the rest is
-// PostgreSQL, two scoring groups for each model and flow runs.
+// The six apps hold 4 vCPU and 8 GiB: some 315 USD a month at 0.000024 a vCPU and 0.000003 a GiB second, of which the
+// region's price list has its own; the rest is a guess at PostgreSQL, scoring groups and flow runs. Set your own.
 param monthlyBudget = 1200
 param alertEmails = [readEnvironmentVariable('MLOPS_ALERT_EMAIL')]
 param imageTag = readEnvironmentVariable('MLOPS_IMAGE_TAG')
