@@ -10,7 +10,8 @@ import re
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -235,37 +236,37 @@ def test_no_password_is_in_what_azure_was_sent(world: World) -> None:
     assert SIGN_IN[1] not in json.dumps(by_arm)
 
 
-@pytest.mark.parametrize(("who", "refused"), [("server", "prefect"), ("worker", "operations")])
-def test_an_app_whose_identity_lacks_its_role_on_the_vault_is_refused(world: World, who: str, refused: str) -> None:
-    path = world.azure.id(f"Microsoft.App/containerApps/{BASE}-{refused}")
+VAULT, REGISTRIES = "Microsoft.KeyVault/vaults", "Microsoft.ContainerRegistry/registries"
+
+
+@pytest.mark.parametrize(
+    ("who", "scope", "app", "field"),
+    [
+        ("server", VAULT, "prefect", "configuration.secrets"),
+        ("worker", VAULT, "operations", "configuration.secrets"),
+        ("server", REGISTRIES, "mlflow", "template.containers.main.image"),
+        ("worker", REGISTRIES, "training", "template.containers.main.image"),
+    ],
+)
+def test_an_app_whose_identity_lacks_a_role_is_refused(
+    world: World, who: str, scope: str, app: str, field: str
+) -> None:
+    path = world.azure.id(f"Microsoft.App/containerApps/{BASE}-{app}")
     body = world.azure.call("GET", path, "2025-01-01")
     for name in ("id", "name", "type"):
         body.pop(name)
-    _without(
-        world.azure, who, "Microsoft.KeyVault/vaults", lambda: _refused(world, path, body, "configuration.secrets")
-    )
-
-
-@pytest.mark.parametrize(("who", "refused"), [("server", "mlflow"), ("worker", "training")])
-def test_an_app_whose_identity_lacks_its_role_on_the_registry_is_refused(world: World, who: str, refused: str) -> None:
-    path = world.azure.id(f"Microsoft.App/containerApps/{BASE}-{refused}")
-    body = world.azure.call("GET", path, "2025-01-01")
-    for name in ("id", "name", "type"):
-        body.pop(name)
-    image = "template.containers.main.image"
-    _without(world.azure, who, "Microsoft.ContainerRegistry/registries", lambda: _refused(world, path, body, image))
-
-
-def _refused(world: World, path: str, body: dict[str, Any], field: str) -> None:
-    answer = world.azure.ask("PUT", path, "2025-01-01", body)
+    with _without(world.azure, who, scope):
+        answer = world.azure.ask("PUT", path, "2025-01-01", body)
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert error["code"] == "InvalidParameterValueInContainerTemplate"
     assert f"Field '{field}' is invalid" in error["message"]
+    assert world.azure.ask("PUT", path, "2025-01-01", body).is_success
 
 
-def _without(azure: Subscription, who: str, scope: str, act: Callable[[], None]) -> None:
-    """Do something while an identity lacks its roles on a scope."""
+@contextmanager
+def _without(azure: Subscription, who: str, scope: str) -> Iterator[None]:
+    """Let an identity lack its roles on a scope."""
     principal = azure.call("GET", landing_zone.identity(azure, who), "2023-01-31")["properties"]["principalId"]
     kind = "Microsoft.Authorization/roleAssignments"
     found = [
@@ -279,7 +280,7 @@ def _without(azure: Subscription, who: str, scope: str, act: Callable[[], None])
     for each in found:
         azure.call("DELETE", each["id"], "2022-04-01")
     try:
-        act()
+        yield
     finally:
         for each in found:
             azure.call("PUT", each["id"], "2022-04-01", {"properties": each["properties"]})
