@@ -1,7 +1,6 @@
 """A running twin of Azure for tests, and what they ask of it."""
 
 import os
-import ssl
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+
+from infra.azure_twin.rehearsal.landing_zone import Subscription
 
 ROOT = Path(__file__).parents[2]
 GROUP = "rg-mlops"
@@ -64,19 +65,7 @@ class TwinClient:
 
     def arm(self, method: str, path: str, version: str, body: object = None) -> httpx.Response:
         """Ask Resource Manager as the owner of the subscription, whatever this process's environment is."""
-        told = self.environment
-        context = ssl.create_default_context(cafile=told["SSL_CERT_FILE"])
-        with httpx.Client(proxy=told["HTTPS_PROXY"], verify=context, trust_env=False) as client:
-            form = {
-                "grant_type": "client_credentials",
-                "scope": f"{ARM}/.default",
-                "client_id": told["AZURE_CLIENT_ID"],
-                "client_secret": told["AZURE_CLIENT_SECRET"],
-            }
-            url = f"https://login.microsoftonline.com/{told['AZURE_TENANT_ID']}/oauth2/v2.0/token"
-            token = client.post(url, data=form).raise_for_status().json()["access_token"]
-            headers = {"Authorization": f"Bearer {token}"}
-            answer = client.request(method, f"{ARM}{path}", params={"api-version": version}, json=body, headers=headers)
+        answer = Subscription(self.environment).ask(method, path, version, body)
         assert answer.is_success, answer.text
         return answer
 
