@@ -76,7 +76,7 @@ class PrefectServer:
         deadline = time.monotonic() + seconds
         while (state := self.state(run))["type"] not in wanted:
             assert time.monotonic() < deadline, f"{state['type']} and not {wanted} after {seconds:g} s"
-            assert state["type"] not in FINAL, state
+            assert state["type"] not in FINAL, f"{state['type']}: {state['message']}\n{self.logs(run)}"
             time.sleep(0.2)
         return state
 
