@@ -21,7 +21,7 @@ from tests.e2e.bad_models import failing, slow
 from tests.e2e.iris import QUICK, Iris, outage, running_iris, under_load
 from tests.e2e.kills import KILLS, kill_at
 from tests.e2e.load import Load, Sent, check, check_log
-from tests.e2e.ports import state_folder
+from tests.e2e.state_folders import state_folder
 
 DOCUMENT = ROOT / "docs/benchmarks.md"
 RATE = 200

@@ -19,19 +19,13 @@ from mlops.adapters.services.local import LocalServices
 from mlops.adapters.services.ports import Ports
 from mlops.settings import Settings, SettingsError
 from tests.adapters.services_contract import Member, ServicesContract, eventually
+from tests.ports import free_port
 from tests.waiting import gone
-
-
-def free_ports() -> int:
-    """A port from which on at least a few are free."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path, scoring_port=free_ports())
+    return Settings(home=tmp_path, scoring_port=free_port())
 
 
 @pytest.fixture
@@ -65,7 +59,7 @@ class TestContract(ServicesContract):
     @pytest.fixture
     def member(self, settings: Settings, services: LocalServices, tmp_path: Path) -> Member:  # noqa: ARG002
         # The fixture ``services`` removes what the tests start.
-        unstartable = Settings(home=tmp_path / "other", scoring_port=free_ports(), store="ftp://nowhere")
+        unstartable = Settings(home=tmp_path / "other", scoring_port=free_port(), store="ftp://nowhere")
         return Member(settings, LocalServices, unstartable)
 
 
@@ -219,7 +213,7 @@ def test_logs_are_the_last_lines(settings: Settings, services: LocalServices) ->
 
 
 def test_ports_are_claimed_once_and_kept(tmp_path: Path, listener: Callable[[int], None]) -> None:
-    first = free_ports()
+    first = free_port()
     listener(first)
     ports = Ports(tmp_path, "127.0.0.1", first)
     with ThreadPoolExecutor(8) as threads:
@@ -232,7 +226,7 @@ def test_ports_are_claimed_once_and_kept(tmp_path: Path, listener: Callable[[int
 
 
 def test_a_higher_first_port_moves_a_claim(tmp_path: Path) -> None:
-    first = free_ports()
+    first = free_port()
     low = Ports(tmp_path, "127.0.0.1", first).claim("a")
     moved = Ports(tmp_path, "127.0.0.1", low + 1)
     assert moved.claim("a") > low

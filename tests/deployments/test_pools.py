@@ -13,7 +13,7 @@ import pytest
 
 from deployments import pools
 from mlops.settings import Settings
-from tests.e2e.ports import free_ports
+from tests.ports import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_profile_without_pools_is_an_error(tmp_path: Path) -> None:
 @pytest.fixture
 def closed_server(tmp_path: Path) -> Iterator[str]:
     """A Prefect server that asks for a user and password."""
-    (port,), log = free_ports(1), tmp_path / "server.log"
+    port, log = free_port(), tmp_path / "server.log"
     environment = {
         "PATH": os.defpath,
         "PREFECT_HOME": str(tmp_path / "home"),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.ports import free_ports
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 

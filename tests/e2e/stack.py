@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests.e2e.ports import free_ports
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")

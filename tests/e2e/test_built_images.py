@@ -23,8 +23,8 @@ from mlops.core.serving import Served, ServingState, state_key
 from mlops.spec import load as load_spec
 from tests.e2e.images import ROOT, Images, obstacle
 from tests.e2e.iris import make_bundle
-from tests.e2e.ports import free_ports
 from tests.infra.prefect_server import PrefectServer
+from tests.ports import free_port
 from tests.waiting import becomes_ready, eventually
 
 USER = 10001
@@ -66,7 +66,7 @@ def test_the_scoring_image_serves_is_healthy_and_stops(images: Images, shared: P
     files = make_bundle(load_spec(ROOT / "deployments/models", "iris"), seed=1)
     served = Served(bundles.save(store, "iris", "seed-1", files), "1")
     store.put(state_key("iris", "prod"), msgspec.json.encode(ServingState(generation=1, champion=served)))
-    secrets, (port,), log = shared / "secrets", free_ports(1), tmp_path / "service.log"
+    secrets, port, log = shared / "secrets", free_port(), tmp_path / "service.log"
     secrets.mkdir()
     (secrets / "scoring-keys").write_text("a-key-for-tests\n")
     give_to_image(shared)

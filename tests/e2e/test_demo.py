@@ -15,8 +15,8 @@ from mlops.adapters.ledger import Ledger
 from mlops.adapters.store import FolderStore
 from tests.e2e.browser import answer_approval
 from tests.e2e.drifted import days_of_wrong_labels
-from tests.e2e.ports import owned_processes, state_folder
 from tests.e2e.stack import Stack
+from tests.e2e.state_folders import owned_processes, state_folder
 
 IRIS = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
 pytestmark = pytest.mark.timeout(1500)

@@ -11,8 +11,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.e2e.ports import owned_processes, state_folder
 from tests.e2e.rehearsal import Rehearsal
+from tests.e2e.state_folders import owned_processes, state_folder
 
 IRIS = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
 MIRRORED = """

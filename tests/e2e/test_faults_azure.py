@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.fault_cases import CASES, Case
 from tests.e2e.fault_table import Seen, write
 from tests.e2e.fault_world import World, world_in
-from tests.e2e.ports import owned_processes, state_folder
+from tests.e2e.state_folders import owned_processes, state_folder
 
 pytestmark = pytest.mark.timeout(900)
 FAULTS = os.environ.get("FAULTS", "")

@@ -17,7 +17,7 @@ from tests.e2e.bad_models import failing, slow
 from tests.e2e.iris import QUICK, Iris, outage, running_iris, under_load
 from tests.e2e.kills import KILLS, kill_at
 from tests.e2e.load import Load, check, check_log
-from tests.e2e.ports import owned_processes, state_folder
+from tests.e2e.state_folders import owned_processes, state_folder
 
 pytestmark = pytest.mark.timeout(600)
 REQUESTS_PER_SECOND = 200

@@ -24,8 +24,8 @@ from deployments.stack.processes import Processes
 from infra.azure_twin.rehearsal import landing_zone
 from infra.azure_twin.rehearsal.landing_zone import ACCOUNT, GROUP, REGION, REGISTRY, VAULT_URL, Subscription
 from mlops.settings import Settings
-from tests.e2e.ports import owned_processes, state_folder
 from tests.e2e.rehearsal import ROOT, Rehearsal
+from tests.e2e.state_folders import owned_processes, state_folder
 from tests.infra.bicep.evaluate import PLACE, Deployment
 from tests.waiting import eventually
 

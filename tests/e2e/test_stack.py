@@ -25,7 +25,8 @@ from mlops.adapters.services import open_services
 from mlops.adapters.sign_in import FILE
 from mlops.adapters.store import open_store
 from mlops.settings import Settings
-from tests.e2e.ports import free_ports, owned_processes, state_folder
+from tests.e2e.state_folders import owned_processes, state_folder
+from tests.ports import free_port, free_ports
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ("postgres", "prefect", "mlflow", "reports", "evidently", "worker-training", "worker-operations")
@@ -241,7 +242,7 @@ def test_up_mends_everything_after_a_reboot_even_when_called_twice_at_once(
 
 def test_changed_port_restarts_what_it_affects(stack: Stack) -> None:
     before = stack.up()
-    (port,) = free_ports(1)
+    port = free_port()
     after = stack.up(reports_port=port)
 
     assert before["reports"] != after["reports"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / ".tools/node_modules/.bin/azurite-blob"
 START_SECONDS = 30
@@ -55,12 +57,6 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     port = free_port()
     with running_azurite(tmp_path_factory.mktemp("azurite"), port, "test") as key:
         yield Azurite(f"http://127.0.0.1:{port}/test", "test", key)
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from mlops.settings import Settings
-from tests.e2e.ports import free_ports, state_folder
+from tests.e2e.state_folders import state_folder
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -95,7 +96,7 @@ def prefect_server() -> Iterator[PrefectServer]:
     from deployments.stack.processes import Processes
 
     with state_folder() as folder:
-        (port,) = free_ports(1)
+        port = free_port()
         settings = Settings(home=ROOT, state_dir=folder, prefect_port=port)
         parts = [each for each in servers(settings) if each.name in ("postgres", "prefect")]
         processes = Processes(folder)

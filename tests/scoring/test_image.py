@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from mlops.adapters.prediction_log import prediction_keys
 from mlops.adapters.store import FolderStore, Store, open_store
 from mlops.settings import Settings
 from tests.fakes.azurite import Azurite
+from tests.ports import free_port
 from tests.waiting import becomes_ready
 
 ROOT = Path(__file__).parents[2]
@@ -91,12 +91,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     return built
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 @pytest.fixture(params=["folder", "blob"])

@@ -15,9 +15,10 @@ from mlops.adapters.services.keys import key_of
 from mlops.adapters.serving import wait_until_served
 from mlops.adapters.store import FolderStore, open_store
 from mlops.settings import Settings
-from tests.fakes.azurite import free_port, running_azurite
+from tests.fakes.azurite import running_azurite
 from tests.infra.subscription import installation, prepare
 from tests.infra.twin import RunningTwin, running_twin
+from tests.ports import free_port
 
 ACCOUNT = "stmlops"
 HOST = f"{ACCOUNT}.blob.core.windows.net"

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,17 +19,12 @@ import pytest
 from mlops.adapters.prediction_log import read_predictions
 from mlops.adapters.store import FolderStore
 from mlops.scoring.config import Limits
+from tests.ports import free_port
 from tests.waiting import becomes_ready, eventually
 
 ROOT = Path(__file__).parents[2]
 FLOWER = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
 HEAVY = {"pandas", "sklearn", "prefect", "evidently", "mlflow", "scipy", "matplotlib"}
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
 
 
 def variables(store: FolderStore, key_path: Path, port: int) -> dict[str, str]:

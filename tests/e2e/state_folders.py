@@ -1,9 +1,8 @@
-"""Free ports, folders for state directories, and the processes that belong to one."""
+"""Folders for state directories, and the processes that belong to one."""
 
-import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,15 +17,6 @@ def state_folder() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="mlops-e2e-", ignore_cleanup_errors=True) as folder:
         yield Path(folder).resolve()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def owned_processes(state: Path) -> list[psutil.Process]:
