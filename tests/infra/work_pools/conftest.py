@@ -1,7 +1,6 @@
 """The pool of container groups with its real worker, on the twin and a Prefect server of the tests' own."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from mlops.settings import Settings
 from tests.infra.prefect_server import PrefectServer
 from tests.infra.principals import Principal
 from tests.infra.twin import GROUP, ROOT, RunningTwin
+from tests.infra.work_pools.homes import with_one_pool
 
 FLOWS = "tests/infra/work_pools/sample_flows.py"
 IMAGE = "python:3.11-slim"
@@ -77,7 +77,7 @@ def pool(
 def settings_of(twin: RunningTwin, server: PrefectServer, folder: Path) -> Settings:
     return Settings(
         profile="azure",
-        home=of_this_pool_alone(folder / "home"),
+        home=with_one_pool(folder / "home", "operations"),
         state_dir=folder / "state",
         store=(folder / "store").as_uri(),  # Flow runs of these tests keep no results.
         prefect_url=server.url,
@@ -89,14 +89,6 @@ def settings_of(twin: RunningTwin, server: PrefectServer, folder: Path) -> Setti
         azure_flow_image=IMAGE,
         azure_flow_identity=identity(Subscription(twin.environment), "flows"),
     )
-
-
-def of_this_pool_alone(home: Path) -> Path:
-    """A home with the pool of container groups and no other, which would need a workspace."""
-    file = Path("infra", "work_pools", "azure", "operations.json")
-    (home / file).parent.mkdir(parents=True)
-    shutil.copy(ROOT / file, home / file)
-    return home
 
 
 def worker_of(twin: RunningTwin) -> Principal:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from deployments import pools
 from infra.azure_twin.rehearsal.landing_zone import REGISTRY, VAULT, WORKSPACE, Subscription, identity, prepare
 from mlops.adapters.azure_auth import credential
@@ -16,6 +18,7 @@ from mlops.settings import Settings
 from tests.infra.prefect_server import PrefectServer
 from tests.infra.principals import Principal
 from tests.infra.twin import GROUP, ROOT, RunningTwin
+from tests.infra.work_pools.homes import with_one_pool
 
 FLOWS = "tests/infra/work_pools/training_flows.py"
 AUTH = "admin:only-the-worker-knows"
@@ -53,7 +56,7 @@ class Pool:
         self.ml.ensure_compute(
             ClusterSpec(name="iriscompute", size=size, max_nodes=2, idle_seconds=1, identity=runs_as)
         )
-        pools.ensure_pools(self.settings)
+        pools.ensure_pools(msgspec.structs.replace(self.settings, home=with_one_pool(folder / "home", "training")))
         self.worker = self.start_worker("first")
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
@@ -90,7 +93,7 @@ class Pool:
         run = self.start(flow, job, **parameters)
         return run, self.server.wait(run)
 
-    def jobs(self, run: str, seconds: float = 30) -> list[str]:
+    def jobs(self, run: str, seconds: float = 90) -> list[str]:
         """How a flow run's jobs ended, oldest first; a job ends a little later than its flow run."""
         deadline = time.monotonic() + seconds
         while not (found := self.submitted(run)) or not all(job.ended for job in found):
@@ -101,13 +104,13 @@ class Pool:
     def submitted(self, run: str) -> list[Job]:
         return self.ml.jobs("prefect-flow-run", run)
 
-    def wait_for_log(self, run: str, text: str, seconds: float = 20) -> None:
+    def wait_for_log(self, run: str, text: str, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while text not in (logs := self.server.logs(run)):
             assert time.monotonic() < deadline, logs
             time.sleep(0.2)
 
-    def wait_for_no_node(self, seconds: float = 30) -> None:
+    def wait_for_no_node(self, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while (cluster := self.ml.compute("iriscompute")) is None or cluster.nodes:
             assert time.monotonic() < deadline, cluster
