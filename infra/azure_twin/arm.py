@@ -1,6 +1,7 @@
 """Azure Resource Manager: resources, their types, and long-running operations."""
 
 import asyncio
+import logging
 import re
 import uuid
 from collections.abc import Awaitable
@@ -112,7 +113,7 @@ class Arm:
         return actions.asked(request.method, _path(request), self.spelling)
 
     def begin(self, rid: ResourceId, work: Awaitable[None], name: str = "") -> Operation:
-        """Start a long-running operation; an ``AzureError`` of the work is its failure."""
+        """Start a long-running operation; an error of the work is its failure, whichever it is."""
         operation = Operation(id=name or str(uuid.uuid4()), path=rid.path)
         self.operations[operation.id] = operation
 
@@ -121,6 +122,10 @@ class Arm:
                 await work
             except AzureError as error:
                 operation.status, operation.error = "Failed", error
+            except Exception as error:  # Who follows the operation would wait for ever.
+                logging.getLogger(__name__).exception("the operation on %s failed", rid.path)
+                operation.status = "Failed"
+                operation.error = AzureError(500, "InternalServerError", f"{type(error).__name__}: {error}")
             else:
                 operation.status = "Succeeded"
             operation.ended = now()

@@ -74,9 +74,9 @@ class Container:
         if process.returncode is None:
             _signal(process, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+                await asyncio.wait_for(_ended(process), GRACE_SECONDS)
         await isolation.end(self._id)
-        await process.wait()
+        await _ended(process)
 
     def logs(self, tail: int | None, timestamps: bool) -> str:
         """The newest lines of its output."""
@@ -145,7 +145,7 @@ class Container:
         watchers = [asyncio.create_task(self._watch(kind, probe)) for kind, probe in self._probes.items()]
         try:
             await self._pump(process)
-            code = await process.wait()
+            code = await _ended(process)
         finally:
             for watcher in watchers:
                 watcher.cancel()
@@ -167,7 +167,7 @@ class Container:
         assert process.stdout  # noqa: S101 - it was asked for
         rest = b""
         reading = asyncio.ensure_future(process.stdout.read(1 << 16))
-        waiting = asyncio.ensure_future(process.wait())
+        waiting = asyncio.ensure_future(_ended(process))
         try:
             while True:
                 # What it started may hold the output open for longer than it lives.
@@ -238,3 +238,14 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
     """A container's first process alone gets signals; what it started dies with it."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Wait until a process has ended; asyncio's own wait lasts until its output is closed, too, by all that it started.
+
+    Returns:
+        Its exit code.
+    """
+    while process.returncode is None:
+        await asyncio.sleep(0.05)
+    return process.returncode

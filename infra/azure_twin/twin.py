@@ -92,8 +92,10 @@ class Twin:
         self._secure = await self._serve(gate, self.authority.server_context())
         self._proxy = Proxy(self._route, plain, self._strike)
         self.port = await self._proxy.start(port)
-        (self.state / "environment.json").touch(mode=0o600)
-        (self.state / "environment.json").write_bytes(msgspec.json.encode(self.environment()))
+        # In one step: who waits for the file reads all of it.
+        (draft := self.state / "environment.json.new").touch(mode=0o600)
+        draft.write_bytes(msgspec.json.encode(self.environment()))
+        draft.replace(self.state / "environment.json")
 
     async def stop(self) -> None:
         """End all container groups and stop listening."""

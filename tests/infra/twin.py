@@ -26,7 +26,7 @@ class TwinClient:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.environment: dict[str, str] = msgspec.json.decode((state / "environment.json").read_bytes())
-        self.control = httpx.Client(base_url=self.environment["HTTPS_PROXY"], trust_env=False, timeout=30)
+        self.control = httpx.Client(base_url=self.environment["HTTPS_PROXY"], trust_env=False, timeout=120)
 
     @property
     def subscription(self) -> str:
@@ -113,7 +113,7 @@ def running_twin(state: Path, *arguments: str) -> Iterator[RunningTwin]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (state / "environment.json").exists() or not (state / "environment.json").read_bytes():
             assert process.poll() is None, (state / "twin.log").read_text("utf-8")
             assert time.monotonic() < deadline, "the twin did not start"

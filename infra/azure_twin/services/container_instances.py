@@ -162,7 +162,7 @@ class ContainerGroups(ResourceType):
         made["properties"]["provisioningState"] = "Creating"
         try:
             await group.start(made)
-        except AzureError:
+        except Exception:
             made["properties"]["provisioningState"] = "Failed"
             raise
         made["properties"]["provisioningState"] = "Succeeded"

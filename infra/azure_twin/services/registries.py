@@ -30,6 +30,11 @@ class Registries(ResourceType):
         properties = {**body.get("properties", {}), "loginServer": f"{rid.name.lower()}.azurecr.io"}
         return await super().put(rid, {**body, "properties": {"adminUserEnabled": False, **properties}})
 
+    async def remove(self, rid: ResourceId) -> None:
+        """Its images go with it."""
+        self.built.pop(f"{rid.name.lower()}.azurecr.io", None)
+        await super().remove(rid)
+
     async def act(self, rid: ResourceId, action: str, body: Body, request: Request) -> Response:
         registry = self.arm.read(rid)
         match action.lower():
