@@ -23,6 +23,8 @@ SYSTEM_USER = "embedded_postgres"
 SOCKET = ".s.PGSQL.5432"
 # The longest path of a Unix socket is 103 bytes on macOS, 107 on Linux.
 LONGEST_SOCKET = 103
+USER_SECONDS = 5.0
+"""How long another process may take to make the user."""
 
 
 def url(settings: Settings, database: str, driver: str = "") -> str:
@@ -177,18 +179,28 @@ def _make_private(folder: Path, user: str | None) -> None:
 
 
 def _ensure_user(user: str) -> None:
-    with contextlib.suppress(KeyError):
-        pwd.getpwnam(user)
+    if _is_known(user):
         return
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", user]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
+        # Of two stacks that start on a new machine at the same time, one is refused: the other makes the user.
+        if isinstance(error, subprocess.CalledProcessError) and until(lambda: _is_known(user), USER_SECONDS):
+            return
         reason = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
         raise ComponentError(
             f"postgres does not run as root, and the user {user} cannot be created ({reason}): run as another user, "
             "or name a PostgreSQL with the setting database (variable MLOPS_DATABASE)"
         ) from None
+
+
+def _is_known(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _open_path(folder: Path) -> None:

@@ -1,7 +1,11 @@
 """The embedded PostgreSQL's files and addresses, without a server."""
 
 import os
+import pwd
+import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -64,3 +68,19 @@ def test_socket_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(ComponentError, match="belongs to another user"):
         postgres._make_private(folder, None)
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_user_that_another_stack_makes_at_the_same_time_is_used(monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
+    asked = iter([False, False, made, made])
+
+    def known(user: str) -> None:
+        if not next(asked, made):
+            raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwnam", known)
+    refused = subprocess.CalledProcessError(9, "useradd", stderr="user 'somebody' already exists")
+    monkeypatch.setattr(subprocess, "run", Mock(side_effect=refused))
+    monkeypatch.setattr(postgres, "USER_SECONDS", 0.2)
+    with nullcontext() if made else pytest.raises(ComponentError, match=r"cannot be created \(user .somebody. already"):
+        postgres._ensure_user("somebody")
