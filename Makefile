@@ -67,8 +67,8 @@ test: install tools
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
 	@command -v buildah >/dev/null && command -v debootstrap >/dev/null || test "$$(id -u)" != 0 \
 		|| ! command -v apt-get >/dev/null || { apt-get update -qq && apt-get install -y -qq buildah debootstrap >/dev/null; }
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --ignore tests/e2e
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m alone
 
 # Every fault of Azure in every flow, on the twin: takes about half an hour and writes docs/azure-faults.md; one flow's
 # alone: make faults FAULTS=provision (or training, release).

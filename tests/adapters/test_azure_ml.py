@@ -134,9 +134,9 @@ def test_failing_cancelled_and_overlong_jobs(azure_ml: AzureMl) -> None:
 
 def test_no_node_is_said_and_a_preempted_job_waits_again(azure_ml: AzureMl, azure_twin: RunningTwin) -> None:
     azure_ml.ensure_compute(COMPUTE)
-    azure_twin.fail("no nodes", times=25)  # Asked ten times a second; each state lasts for several of our questions.
-    azure_twin.fail("preempted", seconds=2.5)
-    azure_ml.submit(spec("import time; time.sleep(4)"))
+    azure_twin.fail("no nodes", times=60)  # Asked ten times a second; each state lasts for several of our questions.
+    azure_twin.fail("preempted", seconds=4)
+    azure_ml.submit(spec("import time; time.sleep(6)"))
     assert "AllocationFailed" in wait(azure_ml, "job-1", lambda job: bool(job.detail)).detail
     wait(azure_ml, "job-1", lambda job: job.status == "Running")
     assert wait(azure_ml, "job-1", lambda job: job.waiting).detail.startswith("The node was preempted")

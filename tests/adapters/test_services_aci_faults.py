@@ -172,12 +172,12 @@ def test_a_slow_delete_is_waited_for(prod: Service, services: AciServices, twin:
 def test_a_delete_that_takes_too_long_is_told_and_goes_on(
     prod: Service, services: AciServices, twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin.fail("slow delete", seconds=2)
+    twin.fail("slow delete", seconds=10)
     with monkeypatch.context() as patched:
         patched.setattr(aci, "DELETE_SECONDS", 0.5)
         with pytest.raises(ServiceError, match="still being deleted"):
             services.remove("iris", "prod")
-    twin.wait_for_groups([], 10)
+    twin.wait_for_groups([])
     services.remove("iris", "prod")
     assert not answers(prod)
 
@@ -198,11 +198,11 @@ def test_a_group_that_somebody_else_deletes_is_changed_once_it_is_gone(
 ) -> None:
     newer = AciServices(msgspec.structs.replace(settings, azure_scoring_image="mlops-scoring:2"))
     (group,) = twin.resources("containerGroups")
-    twin.fail("slow delete", seconds=2)
+    twin.fail("slow delete", seconds=10)
     twin.arm("DELETE", group["id"], "2023-05-01")
     with pytest.raises(ServiceError, match="'mlops-iris-prod' is still transitioning, please retry later"):
         newer.ensure("iris", "prod")
-    twin.wait_for_groups([], 10)
+    twin.wait_for_groups([])
     assert newer.ensure("iris", "prod").url == prod.url
     newer.remove("iris", "prod")
 

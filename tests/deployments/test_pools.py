@@ -70,7 +70,7 @@ def closed_server(tmp_path: Path) -> Iterator[str]:
             return False
 
     try:
-        assert eventually(lambda: answers() or server.poll() is not None, 60), log.read_text()
+        assert eventually(lambda: answers() or server.poll() is not None, 180), log.read_text()
         assert server.poll() is None, log.read_text()
         yield url
     finally:

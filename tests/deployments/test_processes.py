@@ -92,7 +92,7 @@ def test_children_of_a_killed_leader_are_ended(processes: Processes, make: Calla
     assert until(lambda: processes.running("server") is None, 10)
     assert processes.members(record) == [child]
     assert processes.stop("server")
-    assert until(lambda: gone(child.pid), 1)  # Its memory is gone a moment before it is.
+    assert until(lambda: gone(child.pid), 10)  # Its memory is gone a moment before it is.
 
 
 def test_process_that_ignores_the_stop_signal_is_killed(processes: Processes, make: Callable[..., Component]) -> None:

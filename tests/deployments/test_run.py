@@ -1,6 +1,5 @@
 """``mlops run`` on a Prefect server: it starts what was named, and says what is wrong with what was asked."""
 
-import threading
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +19,9 @@ SCHEMA = {
     },
     "required": ["model"],
 }
+
+
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +54,32 @@ def test_a_run_is_started_with_the_parameters_in_their_types(
     [("COMPLETED", 0, "Completed all well"), ("FAILED", 1, "Failed all well"), ("PAUSED", 3, "Suspended all well")],
 )
 def test_it_waits_until_the_run_is_over_or_waits_itself(
-    server: PrefectServer, capsys: pytest.CaptureFixture[str], state: str, code: int, said: str
+    server: PrefectServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    state: str,
+    code: int,
+    said: str,
 ) -> None:
-    name = "Suspended" if state == "PAUSED" else state.capitalize()
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
 
-    def end() -> None:
-        runs = server.post("/flow_runs/filter", flow_runs={"state": {"name": {"any_": ["Scheduled"]}}}, limit=200)
-        (run,) = [each for each in runs if each["parameters"].get("days") == 7]  # Not what other tests left.
-        told = {"type": state, "name": name, "message": "all well"}
-        server.post(f"/flow_runs/{run['id']}/set_state", state=told, force=True)
+    read, told = SyncPrefectClient.read_flow_run, {"type": state, "name": state.capitalize(), "message": "all well"}
+    if state == "PAUSED":
+        told["name"] = "Suspended"
+    seen: list[str] = []
 
-    timer = threading.Timer(1.5, end)
-    timer.start()
+    def answer(client: SyncPrefectClient, run_id: UUID) -> FlowRun:
+        """The run ends after it was found not to have ended twice."""
+        if len(seen) == 2:
+            server.post(f"/flow_runs/{run_id}/set_state", state=told, force=True)
+        found = read(client, run_id)
+        seen.append(found.state_name or "")
+        return found
+
+    monkeypatch.setattr(SyncPrefectClient, "read_flow_run", answer)
     assert main(["run", "--wait", "release-by-hand", "model=iris", "days=7"]) == code
-    timer.join()
+    assert seen == ["Scheduled", "Scheduled", told["name"]]
     assert capsys.readouterr().out.splitlines()[-1] == said
 
 

@@ -19,7 +19,7 @@ from tests.e2e.stack import Stack
 from tests.e2e.state_folders import owned_processes, state_folder
 
 IRIS = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_an_alarm_retrains_once_in_a_storm_of_events_and_after_a_kill(demo: Stac
     kill_flow_run(demo, first["id"])
     assert demo.wait(lambda: demo.ended(first["id"]))["state_type"] == "CRASHED"
     for check in checks:
-        assert demo.wait(lambda check=check: demo.ended(check))["state_type"] == "COMPLETED"
+        assert demo.wait(lambda check=check: demo.ended(check), 300)["state_type"] == "COMPLETED"
     told = ledger(demo, "iris", "verdict")
     assert [entry["decision"] for entry in told] == ["investigate", "retrain"]
     assert told[-1]["subject"] == alarm
@@ -219,7 +219,7 @@ def test_an_alarm_retrains_once_in_a_storm_of_events_and_after_a_kill(demo: Stac
     late = [demo.start("retraining/retraining", model="iris", alarm=alarm) for _ in range(2)]
     # Runs that wait for the deployment's one slot get it in any order: whichever is first does the work.
     asked = [second["id"], *late]
-    done = {run: demo.wait(lambda run=run: demo.ended(run), 180) for run in asked}
+    done = {run: demo.wait(lambda run=run: demo.ended(run), 300) for run in asked}
     assert [run["state_type"] for run in done.values()] == ["COMPLETED"] * 3
     (answer,) = ledger(demo, "iris", "retraining")
     assert (answer["subject"], answer["flow_run"] in asked) == (alarm, True)

@@ -33,7 +33,7 @@ for run, each in zip(runs, shown):
         each["confusion"] = json.loads(Path(folder, "confusion.json").read_bytes())
 print(json.dumps(shown))
 """
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 
 
 class Played(Rehearsal):

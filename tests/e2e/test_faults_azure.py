@@ -14,7 +14,7 @@ from tests.e2e.fault_table import Seen, write
 from tests.e2e.fault_world import World, world_in
 from tests.e2e.state_folders import owned_processes, state_folder
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
 FAULTS = os.environ.get("FAULTS", "")
 """``all``, or the name of a flow: its cases are all played, and its section of the page is written."""
 PLAYED = [each for each in CASES if FAULTS in ("all", each.flow) or (not FAULTS and each.quick)]

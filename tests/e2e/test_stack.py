@@ -139,7 +139,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def get(url: str, auth: tuple[str, str] | None = SIGN_IN) -> httpx.Response:
-    return httpx.get(url, trust_env=False, timeout=10, auth=auth)
+    return httpx.get(url, trust_env=False, timeout=30, auth=auth)
 
 
 def test_up_brings_every_part_and_status_says_so(stack: Stack) -> None:
@@ -272,7 +272,7 @@ def test_down_ends_flow_runs_and_services_and_leaves_nothing(stack: Stack, tmp_p
     report = tmp_path / "report"
     done = stack.python(str(tmp_path / "deploy.py"), str(tmp_path), str(report))
     assert done.returncode == 0, done.stderr
-    assert until(report.exists, 60), stack.processes.tail("worker-training", 60)
+    assert until(report.exists, 120), stack.processes.tail("worker-training", 60)
     pid, python = report.read_text().split()
     assert python == sys.executable
     pids = [*(stack.record(name).pid for name in COMPONENTS), int(pid), scoring.pid]

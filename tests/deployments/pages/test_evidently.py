@@ -55,11 +55,11 @@ def test_new_runs_are_shown_and_an_outage_of_the_store_is_none_of_the_pages(
     assert ask(app, "/api/projects").json() == []
     publish(store, "first")
     # Evidently watches its folder, and sees what changed there a moment later.
-    assert eventually(lambda: names(ask(app, "/api/projects")) == ["iris"], 10)
+    assert eventually(lambda: names(ask(app, "/api/projects")) == ["iris"], 60)
     (project,) = ask(app, "/api/projects").json()
     runs = f"/api/projects/{project['id']}/reports"
     publish(store, "second")
-    assert eventually(lambda: len(ask(app, runs).json()) == 2, 10), ask(app, runs).text
+    assert eventually(lambda: len(ask(app, runs).json()) == 2, 60), ask(app, runs).text
 
     def away(_: FolderStore, prefix: str) -> list[str]:
         raise StoreError(f"{prefix} cannot be listed")
@@ -77,4 +77,4 @@ def test_with_a_sign_in_nothing_answers_without_but_the_version(
     app = evidently.create_app()
     assert [ask(app, path).status_code for path in ("/", "/api/projects", "/api/version")] == [401, 401, 200]
     known = ("mlops", "secret")
-    assert eventually(lambda: names(ask(app, "/api/projects", auth=known)) == ["iris"], 10)
+    assert eventually(lambda: names(ask(app, "/api/projects", auth=known)) == ["iris"], 60)

@@ -170,7 +170,7 @@ def test_a_group_that_is_being_deleted_cannot_be_made_anew_until_it_is_gone(azur
     make_identity(azure_twin, "any")
     client = ContainerInstanceManagementClient(DefaultAzureCredential(), azure_twin.subscription)
     client.container_groups.begin_create_or_update(GROUP, "leaving", container_group(60)).result()
-    azure_twin.fail("slow delete", match="leaving", seconds=3)
+    azure_twin.fail("slow delete", match="leaving", seconds=10)
     deleting = client.container_groups.begin_delete(GROUP, "leaving")
     with pytest.raises(HttpResponseError, match="'leaving' is still transitioning, please retry later") as refused:
         client.container_groups.begin_create_or_update(GROUP, "leaving", container_group())

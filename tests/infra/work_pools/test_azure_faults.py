@@ -1,9 +1,11 @@
 """Each fault of Azure while a flow run is started, runs or is removed: the state it ends in, and the next run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.infra.twin import ROOT
 from tests.infra.work_pools.conftest import Pool, landing_zone, worker_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -66,9 +68,11 @@ def test_nothing_is_left(pool: Pool) -> None:
     pool.twin.wait_for_groups([])
 
 
-def test_the_platform_restarts_a_running_group(pool: Pool) -> None:
-    run = pool.server.start(pool.deploy("waits", "restarted"), seconds=5)
-    pool.server.wait(run, "RUNNING")
+def test_the_platform_restarts_a_running_group(pool: Pool, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    deployment = pool.server.deploy("tests/infra/work_pools/training_flows.py:once", "operations", ROOT, "restarted")
+    run = pool.server.start(deployment, marker=str(marker))
+    pool.twin.wait_for(marker.exists, 120)
     (group,) = pool.groups_of(run)
     assert pool.twin.control.post("/twin/restart", json={"resource": group["id"]}).status_code == 204
     assert pool.server.wait(run)["type"] == "COMPLETED"
@@ -107,7 +111,7 @@ def test_a_run_that_goes_on_while_its_group_is_deleted_is_tried_again_when_that_
     """What a suspended run meets that is resumed in these seconds: its group always has the same name."""
     pool.twin.reset()
     landing_zone(pool.twin)
-    pool.twin.fail("slow delete", match="again-", seconds=10)
+    pool.twin.fail("slow delete", match="again-", seconds=30)
     run = pool.server.start(pool.deploy("completes", "again"), number=1)
     assert pool.server.wait(run)["type"] == "COMPLETED"
     pool.twin.wait_for(lambda: not pool.twin.waiting())

@@ -75,7 +75,7 @@ def test_runs_out_of_the_jobs_time_and_is_cancelled(pool: Pool) -> None:
     cancelled = pool.start("sleep")
     pool.server.wait(cancelled, "RUNNING")
     pool.server.cancel(cancelled)
-    assert pool.server.wait(cancelled, "CANCELLED", seconds=30)["type"] == "CANCELLED"
+    assert pool.server.wait(cancelled, "CANCELLED")["type"] == "CANCELLED"
     assert pool.jobs(cancelled) == ["Canceled"]
     state = pool.server.wait(late, "CRASHED")
     assert "exceeded its maximum run duration of 9 seconds" in state["message"]
@@ -84,7 +84,8 @@ def test_runs_out_of_the_jobs_time_and_is_cancelled(pool: Pool) -> None:
 
 def test_is_preempted_and_starts_anew(pool: Pool, tmp_path: Path) -> None:
     pool.twin.fail("preempted", seconds=7)
-    run, state = pool.run("once", marker=str(tmp_path / "marker"))
+    run = pool.start("once", marker=str(tmp_path / "marker"))
+    state = pool.server.wait(run, seconds=240)  # Of which the second attempt takes a minute when it is preempted early.
     assert state["type"] == "COMPLETED", state["message"]
     pool.wait_for_log(run, "The node was preempted")
     assert pool.jobs(run) == ["Canceled", "Completed"]
@@ -133,7 +134,7 @@ def test_passes_what_passes(pool: Pool) -> None:
 
 
 def test_a_run_whose_worker_was_killed_has_one_job_and_can_be_cancelled(pool: Pool) -> None:
-    run = pool.start("sleep")
+    run = pool.start("sleep", seconds=600)
     pool.server.wait(run, "RUNNING")
     pool.worker.send_signal(signal.SIGKILL)
     pool.worker.wait(10)
