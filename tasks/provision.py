@@ -101,10 +101,13 @@ def upload_data(model: str, wanted: Plan) -> tuple[str, str]:
     """The newest snapshot (the landing files before the first one) in the default datastore; address and version."""
     context = open_model(model)
     snapshot = context.snapshots.latest()
-    keys = _parts(context, snapshot) if snapshot else context.store.list(f"{model}/landing/")
-    if not keys:
+    if snapshot:
+        found = context.snapshots.files(snapshot)
+    else:
+        found = {key: context.store.get(key) for key in context.store.list(f"{model}/landing/")}
+    if not found:
         raise Refused(f"{model} has no data yet: put files under {model}/landing/")
-    files = {key.removeprefix(f"{model}/"): context.store.get(key) for key in keys}
+    files = {key.removeprefix(f"{model}/"): data for key, data in found.items()}
     version = snapshot[:16] if snapshot else "landing"
     with refusing():
         return workspace(model, wanted).upload(files, f"{model}/{version}"), version
@@ -173,12 +176,6 @@ def workspace(model: str, wanted: Plan) -> AzureMl:
     """The workspace of a plan."""
     settings = open_model(model).settings
     return AzureMl(credential(settings), settings.azure_subscription, wanted.resource_group, wanted.workspace)
-
-
-def _parts(context: Any, snapshot: str) -> list[str]:
-    folder = f"{context.spec.name}/snapshots/{snapshot}/"
-    listed: list[str] = context.store.list(folder)
-    return listed
 
 
 def _tags() -> dict[str, str]:

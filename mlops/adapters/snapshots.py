@@ -73,14 +73,17 @@ class Snapshots:
         Raises:
             SnapshotError: there is none, or it is not what the id names.
         """
-        key = f"{self.model}/snapshots/{snapshot}/manifest.json"
+        return msgspec.json.decode(self._manifest(snapshot), type=Manifest)
+
+    def _manifest(self, snapshot: str) -> bytes:
+        key = self._manifest_key(snapshot)
         try:
             data = self.store.get(key)
         except NotFound:
             raise SnapshotError(f"snapshot {snapshot} of {self.model} is not in the store ({key})") from None
         if hashlib.sha256(data).hexdigest() != snapshot:
             raise SnapshotError(f"{key}: its content is not what the id names")
-        return msgspec.json.decode(data, type=Manifest)
+        return data
 
     def put_part(self, frame: "pd.DataFrame", schema: Schema) -> Part:
         """Store good rows as a part; equal rows are stored once."""
@@ -113,7 +116,7 @@ class Snapshots:
             )
             encoded = merged.encode()
             snapshot = hashlib.sha256(encoded).hexdigest()
-            self.store.put(f"{self.model}/snapshots/{snapshot}/manifest.json", encoded)
+            self.store.put(self._manifest_key(snapshot), encoded)
             try:
                 self._move_latest(snapshot, etag)
             except Conflict:
@@ -161,6 +164,15 @@ class Snapshots:
             frame = frame[frame[schema.time] > oldest]
         return in_order(frame, schema)
 
+    def files(self, snapshot: str) -> dict[str, bytes]:
+        """All that a snapshot is, by store key: its manifest, and its parts in Parquet.
+
+        Raises:
+            SnapshotError: it is absent or altered.
+        """
+        parts = {self._part(part.digest): self._checked(part) for part in self.manifest(snapshot).parts}
+        return {self._manifest_key(snapshot): self._manifest(snapshot), **parts}
+
     def _move_latest(self, snapshot: str, etag: str) -> None:
         pointer = msgspec.json.encode({"snapshot": snapshot})
         if etag:
@@ -171,10 +183,16 @@ class Snapshots:
     def _read(self, part: Part) -> "pd.DataFrame":
         import pandas as pd
 
+        return pd.read_parquet(io.BytesIO(self._checked(part)))
+
+    def _checked(self, part: Part) -> bytes:
         data = self.store.get(self._part(part.digest))
         if hashlib.sha256(data).hexdigest() != part.digest:
             raise SnapshotError(f"{self._part(part.digest)}: altered since it was stored")
-        return pd.read_parquet(io.BytesIO(data))
+        return data
+
+    def _manifest_key(self, snapshot: str) -> str:
+        return f"{self.model}/snapshots/{snapshot}/manifest.json"
 
     def _part(self, digest: str) -> str:
         return f"{self.model}/snapshots/parts/{digest}.parquet"

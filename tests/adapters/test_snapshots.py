@@ -1,5 +1,6 @@
 """Snapshots count every source once, whatever happens at the same time, and give every row once."""
 
+import io
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,18 @@ def test_a_source_is_published_once(store: Store) -> None:
     first = publish(snapshots, "a", frame(1, [1.0]))
     assert publish(snapshots, "a", frame(1, [1.0])) == first
     assert snapshots.publish((), ()) == (first, False)
+
+
+def test_the_files_of_a_snapshot_are_its_manifest_and_its_rows(store: Store) -> None:
+    snapshots = Snapshots(store, "m")
+    publish(snapshots, "a", frame(1, [1.0, 2.0]))
+    newest = publish(snapshots, "b", frame(2, [3.0]))
+    manifest, *parts = snapshots.files(newest).items()
+    assert manifest[0] == f"m/snapshots/{newest}/manifest.json"
+    assert [pd.read_parquet(io.BytesIO(data))["flight"].tolist() for _, data in parts] == [[1.0, 2.0], [3.0]]
+    store.put(parts[0][0], b"others")
+    with pytest.raises(SnapshotError, match="altered since it was stored"):
+        snapshots.files(newest)
 
 
 def test_two_ingestions_at_once_both_count(store: Store) -> None:

@@ -157,6 +157,11 @@ def test_the_flow_provision_made_the_cluster_of_the_workspace_that_was_there(pla
     assert made.count("Microsoft.MachineLearningServices/workspaces/mlw-mlops/computes/iriscompute") == 1
 
 
+def test_the_flow_provision_uploaded_the_rows_to_the_workspaces_datastore(played: Played) -> None:
+    uploaded = [each for each in played.exchanges(method="PUT", path="/snapshots/parts/") if each["status"] == 201]
+    assert {each["host"].partition(".")[0] for each in uploaded} == {"mlstmlops"}
+
+
 def test_everybody_acted_as_himself_and_nobody_was_refused(played: Played) -> None:
     """Flow runs, the workers and the scoring services each by their own identity, with the roles of infra/bicep."""
     asked = [each for each in played.exchanges() if each["host"] != "login.microsoftonline.com"]

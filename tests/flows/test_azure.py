@@ -1,20 +1,25 @@
 """The flows of the build pipeline, the mirror and the reaper against the twin, on a Prefect server."""
 
+import io
 import json
 import os
 import uuid
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from mlops.adapters import bundles
 from mlops.adapters.azure_auth import credential
 from mlops.adapters.azure_ml import AzureMl
 from mlops.adapters.azure_resources import Resources
+from mlops.adapters.datasets import iris_csv
+from mlops.adapters.snapshots import Source
 from mlops.adapters.store import open_store
 from mlops.core.azure_ml import ClusterSpec, JobSpec
 from mlops.settings import load
+from tasks.context import open_model
 from tests.infra.prefect_server import PrefectServer
 from tests.infra.twin import GROUP, ROOT, RunningTwin
 from tests.infra.workspace import make_workspace
@@ -97,6 +102,22 @@ def test_provision_makes_each_component_once_and_destroy_leaves_nothing(
     assert provision(prefect_server, library, destroy=True).message == "resource group rg-mlops is deleted"
     assert azure.resources() == []
     assert provision(prefect_server, library, destroy=True).message == "resource group rg-mlops was not there"
+
+
+def test_the_rows_of_the_newest_snapshot_are_uploaded(
+    azure: RunningTwin, prefect_server: PrefectServer, library: Path
+) -> None:
+    context = open_model("iris")
+    rows = pd.read_csv(io.BytesIO(iris_csv()))
+    part = context.snapshots.put_part(rows, context.spec.data)
+    snapshot, _ = context.snapshots.publish((part,), (Source("iris.csv", "a-digest"),))
+    state = provision(prefect_server, library)
+    assert state.is_completed(), state.message
+    folder = f"iris/{snapshot[:16]}/snapshots"
+    uploaded = {each["path"].partition(folder)[2] for each in azure.exchanges("PUT", folder)}
+    assert uploaded == {f"/{snapshot}/manifest.json", f"/parts/{part.digest}.parquet"}
+    (data,) = [each for each in azure.resources() if each["type"].endswith("data/versions")]
+    assert data["properties"]["dataUri"].endswith(f"/paths/iris/{snapshot[:16]}/")
 
 
 def test_each_fault_fails_provisioning_in_azures_words_and_running_again_goes_on(
