@@ -11,21 +11,18 @@ import hashlib
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
+from deployments import automations
 from mlops import settings as settings_module
 from mlops.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
-
-LOST_RUN_AUTOMATION = "mark lost flow runs as crashed"
-HEARTBEAT_SECONDS = 30
 
 
 def apply(settings: Settings) -> bool:
@@ -43,7 +40,7 @@ def apply(settings: Settings) -> bool:
         ensure_pools(settings)
         version = _digest(settings)
         before = asyncio.run(_deployed(settings))
-        asyncio.run(_ensure_lost_run_automation())
+        asyncio.run(automations.ensure(automations.lost_runs(), automations.runs_that_never_started()))
         if before and all(found is not None and found.version == version for found in before.values()):
             return False
         disabled = asyncio.run(_disabled(before))
@@ -126,45 +123,6 @@ async def _disable(names: set[str]) -> None:
         for automation in await client.read_automations() if names else []:
             if automation.name in names:
                 await client.pause_automation(automation.id)
-
-
-async def _ensure_lost_run_automation() -> None:
-    """A run whose worker and process died sends no heartbeat; without this it would be Running for ever."""
-    from prefect import get_client
-    from prefect.automations import AutomationCore
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import EventTrigger, Posture
-
-    wanted = AutomationCore(
-        name=LOST_RUN_AUTOMATION,
-        description="No heartbeat for three periods.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={
-                "prefect.flow-run.heartbeat",
-                "prefect.flow-run.Completed",
-                "prefect.flow-run.Failed",
-                "prefect.flow-run.Cancelled",
-                "prefect.flow-run.Crashed",
-                "prefect.flow-run.Suspended",
-                "prefect.flow-run.Rejected",
-                "prefect.flow-run.Refused",
-                "prefect.flow-run.Rolled back",
-            },
-            match={"prefect.resource.id": ["prefect.flow-run.*"]},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
-        ),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: the process or its machine is gone.")
-        ],
-    )
-    async with get_client() as client:
-        if not await client.read_automations_by_name(LOST_RUN_AUTOMATION):
-            await client.create_automation(wanted)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from deployments.automations import HEARTBEAT_SECONDS
 from deployments.stack import postgres
 from deployments.stack.processes import Component, ComponentError, Record
 from flows.api import sign_in_variables
@@ -163,7 +164,7 @@ def _worker(settings: Settings, pool: str) -> Component:
         | {
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             # Without heartbeats a flow run whose process and worker died is Running for ever.
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             # Prefect keeps a folder of a fixed name there, which is another user's on a shared machine.
             "TMPDIR": str(temporary),
         }

@@ -172,6 +172,11 @@ def _ref(name: str) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _SERVED = {"oneOf": [{"type": "null"}, _object({"digest": _TEXT, "version": _TEXT})]}
+_PROBLEM = {
+    "generation": {"type": ["integer", "null"]},
+    "reason": _TEXT,
+    "transient": {"type": "boolean", "description": "It lies with the store, and is tried again soon"},
+}
 _READINESS = _object(
     {
         "status": {"type": "string", "enum": ["ready", "not ready"]},
@@ -188,7 +193,7 @@ _READINESS = _object(
         },
         "error": {
             "description": "Why the newest serving state does not serve",
-            "oneOf": [{"type": "null"}, _object({"generation": {"type": ["integer", "null"]}, "reason": _TEXT})],
+            "oneOf": [{"type": "null"}, _object(_PROBLEM)],
         },
     }
 )

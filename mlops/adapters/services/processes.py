@@ -111,7 +111,7 @@ def end(record: Record, status_file: Path, seconds: float) -> bool:
 def digest(command: list[str], variables: Mapping[str, str], package: Path) -> str:
     """The digest of what a service is: its command, its variables and the code that it runs."""
     found = hashlib.sha256(msgspec.json.encode([command, sorted(variables.items())]))
-    for part in ("scoring", "core", "adapters"):
+    for part in (".", "scoring", "core", "adapters"):
         for file in sorted((package / part).glob("*.py")):
             found.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return found.hexdigest()
