@@ -4,11 +4,13 @@
 ARG BASE=python:3.11-slim-bookworm
 FROM $BASE
 
+# A Prefect server copies its UI to a folder when it starts; its own is root's.
 ENV PYTHONUNBUFFERED=1 \
     HOME=/home/mlops \
     MLOPS_HOME=/app \
     MLOPS_STATE_DIR=/var/lib/mlops \
     MLOPS_SECRETS_DIR=/run/secrets \
+    PREFECT_UI_STATIC_DIRECTORY=/var/lib/mlops/prefect-ui \
     MLFLOW_DISABLE_TELEMETRY=true \
     DO_NOT_TRACK=1
 
@@ -17,8 +19,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm --recursive /var/lib/apt/lists \
     && useradd --uid 10001 --create-home --home-dir /home/mlops mlops \
-    && mkdir --parents /var/lib/mlops \
-    && chown 10001:10001 /var/lib/mlops
+    && mkdir --parents /var/lib/mlops/prefect-ui \
+    && chown --recursive 10001:10001 /var/lib/mlops
 
 # First what changes least. `make lock` writes flows.txt.
 COPY infra/docker/flows.txt /tmp/flows.txt
