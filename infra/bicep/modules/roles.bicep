@@ -19,6 +19,16 @@ var role = {
   managedIdentityOperator: 'f1a07417-d97a-45cb-824c-7a7467783830'
   reader: 'acdd72a7-3385-48ef-bd42-f606fba81ae7'
 }
+// Scoring services are on the internet: what one of them could change must not be what flow runs load or believe
+// (bundles, serving states, the ledger), so they write to the log of predictions and feedback alone.
+var scoringWrites = '''
+((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'})
+AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'})
+AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/move/action'})
+AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'}))
+OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike '*/predictions/*'
+OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike '*/feedback/*'))
+'''
 // The rehearsal (infra/azure_twin/rehearsal) reads these lists, one assignment a line.
 var onStore = [
   { who: 'scoring', role: role.blobDataContributor, container: 'mlops' }
@@ -75,6 +85,8 @@ resource store 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (each
     principalId: principals[each.who]
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', each.role)
+    condition: each.who == 'scoring' ? scoringWrites : null
+    conditionVersion: each.who == 'scoring' ? '2.0' : null
   }
 }]
 resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onRegistry: {

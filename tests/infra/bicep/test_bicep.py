@@ -218,6 +218,17 @@ def test_roles_are_assigned_in_one_file_and_none_is_an_owners() -> None:
     assert not broad.keys() & set(given.values())
 
 
+def test_scoring_services_write_to_the_log_of_predictions_alone() -> None:
+    """The condition covers every way of writing that the role has, and admits the folders of the log."""
+    known = json.loads((ROOT / "infra/azure_twin/builtin_roles.json").read_bytes())["roles"]
+    role = known[roles()["role"]["value"]["blobDataContributor"]]
+    told = str(roles()["scoringWrites"]["value"])
+    writes = {each for each in role["dataActions"] if not each.endswith("/read")}
+    assert set(re.findall(r"!\(ActionMatches\{'([^']+)'\}\)", told)) == writes
+    assert re.findall(r"StringLike '([^']+)'", told) == ["*/predictions/*", "*/feedback/*"]
+    assert told.count("(") == told.count(")")
+
+
 def test_the_documentation_lists_every_role() -> None:
     text = (ROOT / "docs/azure.md").read_text("utf-8")
     for identifier in roles()["role"]["value"].values():
