@@ -15,6 +15,8 @@ DIGEST = "mlops/digest"
 MODEL, ENVIRONMENT = "mlops.model", "mlops.environment"
 OWNED = "app.kubernetes.io/managed-by=mlops-loop,app.kubernetes.io/component=scoring"
 PORT = 8080
+BODY_BYTES = 8 * 1024 * 1024
+"""The largest request that a service takes unless its limits say otherwise."""
 SECRETS_FOLDER = "/etc/mlops/secrets"
 """Not below /run: the webhook of workload identity mounts its token at /var/run, which is the same, and nothing can be
 mounted into a Secret."""
@@ -51,6 +53,7 @@ def build_manifests(
         max_replicas=max(settings.kubernetes_min_replicas, settings.kubernetes_max_replicas),
         ingress_class=settings.kubernetes_ingress_class,
         host=host_name(settings, model, environment),
+        body_bytes=limits.get("MLOPS_SCORING_LIMIT_BODY", str(BODY_BYTES)),
         tls_secret=settings.kubernetes_tls_secret,
     )
     objects: list[Manifest] = [_secret(name, secrets), *yaml.safe_load_all(filled)]
