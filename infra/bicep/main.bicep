@@ -20,6 +20,7 @@ param databasePassword string
 param imageTag string = ''
 param databaseSku object
 param databaseGeoBackup string
+param databaseStorageGB int = 32 // It can be made larger later, and never smaller.
 param storageSku string
 param registrySku string
 param registryAdmin bool = false
@@ -70,7 +71,7 @@ module postgres 'modules/postgres.bicep' = {
   name: 'postgres'
   params: {
     name: '${base}-${take(suffix, 8)}', location: location, tags: tags
-    sku: databaseSku, geoBackup: databaseGeoBackup, password: databasePassword
+    sku: databaseSku, geoBackup: databaseGeoBackup, storageGB: databaseStorageGB, password: databasePassword
   }
 }
 module secrets 'modules/secrets.bicep' = {
@@ -136,5 +137,4 @@ output settings object = {
   reports_url: 'https://${base}-reports.${apps.outputs.domain}'
   evidently_url: 'https://${base}-evidently.${apps.outputs.domain}'
 }
-// For the service accounts of a cluster (infra/kubernetes).
-output clientIds object = identities.outputs.clients
+output clientIds object = identities.outputs.clients // For a cluster's service accounts (infra/kubernetes).

@@ -5,6 +5,8 @@ param tags object
 param sku object
 @allowed(['Enabled', 'Disabled'])
 param geoBackup string
+@description('It can be made larger, by another deployment, and never smaller.')
+param storageGB int
 @secure()
 param password string
 
@@ -17,7 +19,8 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
     version: '16'
     administratorLogin: 'mlops'
     administratorLoginPassword: password
-    storage: { storageSizeGB: 32, autoGrow: 'Enabled' }
+    // Without growth by itself: a disk cannot shrink, so that every later deployment with this size would be refused.
+    storage: { storageSizeGB: storageGB, autoGrow: 'Disabled' }
     backup: { backupRetentionDays: 14, geoRedundantBackup: geoBackup }
   }
 }

@@ -29,6 +29,35 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   }
 }
 
+// Versioning keeps what was overwritten or deleted until somebody removes it.
+resource expiry 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    policy: {
+      rules: [
+        {
+          name: 'earlier-versions'
+          type: 'Lifecycle'
+          definition: {
+            filters: { blobTypes: ['blockBlob'] }
+            actions: { version: { delete: { daysAfterCreationGreaterThan: 30 } } }
+          }
+        }
+        {
+          name: 'results-of-tasks' // No run is suspended for so long.
+          type: 'Lifecycle'
+          definition: {
+            filters: { blobTypes: ['blockBlob'], prefixMatch: ['mlops/.prefect/'] }
+            actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: 90 } } }
+          }
+        }
+      ]
+    }
+  }
+  dependsOn: [blobs]
+}
+
 resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [for each in ['mlops', 'mlflow']: {
   parent: blobs
   name: each

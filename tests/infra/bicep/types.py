@@ -47,6 +47,7 @@ RESOURCES: dict[str, tuple[str, str]] = {
     "Microsoft.Storage/storageAccounts@2025-06-01": ("storage.models", "StorageAccountCreateParameters"),
     "Microsoft.Storage/storageAccounts/blobServices@2025-06-01": ("storage.models", "BlobServiceProperties"),
     "Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01": ("storage.models", "BlobContainer"),
+    "Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01": ("storage.models", "ManagementPolicy"),
 }  # fmt: skip
 """Module and class of what is PUT for a resource type."""
 
