@@ -1,4 +1,4 @@
-"""What Prefect knows about the flow run that wrote a serving state."""
+"""What Prefect, and a sign of life, say of flow runs."""
 
 from typing import Any
 from uuid import UUID

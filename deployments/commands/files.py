@@ -1,4 +1,4 @@
-"""What the commands on files share: reading, specs by name or path, results as JSON."""
+"""What the commands on files share: specs by name or path, results as JSON."""
 
 import sys
 from pathlib import Path

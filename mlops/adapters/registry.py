@@ -31,7 +31,10 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Registry(Protocol):
-    """Runs and versions of models."""
+    """Runs and versions of models.
+
+    Besides what the methods say, all raise ``MlflowException`` when the server is away, by which tasks are tried again.
+    """
 
     def log_run(
         self, model: str, name: str, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]

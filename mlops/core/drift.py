@@ -61,6 +61,7 @@ def compare(
     """
     # A feature that the spec gained after this model's training has nothing to be compared with.
     columns = {c.name: reference.columns[c.name] for c in schema.features if c.name in reference.columns}
+    # Of categories: chi-squared, missing and unseen values; of numbers: KS, location, scale, missing values.
     tests = sum(3 if isinstance(before, Categories) else 4 for before in columns.values())
     level = COLUMNS_SHARE * false_alarm_rate / max(1, tests)
     hashes, findings = RowHashes(len(window)), []

@@ -28,7 +28,7 @@ class Holdout(msgspec.Struct, frozen=True, kw_only=True):
     predicted: tuple[int, ...] = ()
     """Rows by predicted class."""
     measures: tuple[Moments, ...] = ()
-    """Of each column of ``performance.measures``: excess loss, missing accuracy, residuals."""
+    """Of each column of ``performance.measures``: excess loss, missing accuracy, surprise, residuals."""
     design_effect: float = 1.0
     """By how much days that differ inflate the variance of a mean (Kish, 1965); 1: rows are independent."""
     days: int = 0

@@ -27,7 +27,7 @@ class ServingState(msgspec.Struct, frozen=True, kw_only=True):
     canary_share: float = 0.0
     """Share of requests that the canary answers, by a hash of the request id."""
     release: str = ""
-    """The ledger's name for the release that wrote this."""
+    """The flow run that wrote this: a release's, or a rollback's."""
 
 
 def state_key(model: str, environment: str) -> str:

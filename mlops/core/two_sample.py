@@ -63,7 +63,12 @@ def chi_squared(counts: Counts) -> tuple[float, float, float]:
 
 
 def kolmogorov_smirnov(before: Counts, now: Counts) -> tuple[float, float]:
-    """Return KS's D on binned distribution functions, and its asymptotic p-value (ties make both smaller)."""
+    """Return KS's D on binned distribution functions, and its asymptotic p-value (ties make both smaller).
+
+    Args:
+        before: counts [bins], above 0 in sum.
+        now: counts of the same bins, above 0 in sum.
+    """
     from scipy.special import kolmogorov
 
     n, m = int(before.sum()), int(now.sum())

@@ -46,6 +46,11 @@ def images() -> Iterator[Images]:
         found.remove()
 
 
+@pytest.fixture(scope="module")
+def flows_image(images: Images) -> str:
+    return images.build("flows")
+
+
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder that the user of the images may write to."""
@@ -120,7 +125,7 @@ def test_the_workers_image_polls_a_pool_of_our_own_type(
 
 
 def test_the_flows_image_runs_a_deployment_as_a_container_of_a_pool_does(
-    images: Images, prefect_server: PrefectServer, shared: Path, tmp_path: Path
+    images: Images, flows_image: str, prefect_server: PrefectServer, shared: Path, tmp_path: Path
 ) -> None:
     store, log = FolderStore(shared / "store"), tmp_path / "run.log"
     store.put("iris/landing/iris.csv", iris_csv())
@@ -142,7 +147,7 @@ def test_the_flows_image_runs_a_deployment_as_a_container_of_a_pool_does(
         "read_prices(told.home / 'infra/prices.yaml')\n"
         "print(ensure_key(told, 'iris', 'uat'))"
     )
-    with images.container(images.build("flows")) as container:
+    with images.container(flows_image) as container:
         made = container.run("python", "-c", make_key)
         assert made.stdout.strip() == "/var/lib/mlops/secrets/iris-uat.key", made.stderr
         engine = container.start(volumes={store.root: "/store"}, environment=environment, log=log)
@@ -152,3 +157,43 @@ def test_the_flows_image_runs_a_deployment_as_a_container_of_a_pool_does(
     latest = snapshots.latest()
     assert latest
     assert snapshots.manifest(latest).rows == 150
+
+
+PAGES = ("-m", "uvicorn", "--ws", "none", "--factory")
+SERVERS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "prefect": (("-m", "prefect", "server", "start"), "/", "<title>Prefect"),
+    "mlflow": (("-m", "mlflow", "server", "--app-name", "mlops", "--workers", "1"), "/", "<title>MLflow"),
+    "reports": ((*PAGES, "deployments.pages.reports:create_app"), "/", "<title>"),
+    "evidently": ((*PAGES, "deployments.pages.evidently:create_app"), "/", "<title>Evidently"),
+}
+"""The servers of infra/bicep/modules/prefect.bicep: how each starts, and what its page says."""
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_flows_image_shows_the_pages_of_the_servers(
+    images: Images, flows_image: str, server: str, shared: Path, tmp_path: Path
+) -> None:
+    (words, path, says), port, log = SERVERS[server], free_port(), tmp_path / "server.log"
+    (store := shared / "store").mkdir()
+    give_to_image(shared)
+    environment = {
+        "MLOPS_STORE": "file:///store",
+        "MLOPS_SERVERS_SIGN_IN": "mlops:a-password-of-tests",
+        "MLFLOW_BACKEND_STORE_URI": "sqlite:////var/lib/mlops/mlflow.db",
+        "MLFLOW_ARTIFACTS_DESTINATION": "/var/lib/mlops/mlflow",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with images.container(flows_image) as container:
+        told = ("python", *words, "--host", "127.0.0.1", "--port", str(port))
+        process = container.start(*told, volumes={store: "/store"}, environment=environment, log=log)
+        with httpx.Client(trust_env=False, timeout=20, auth=("mlops", "a-password-of-tests")) as client:
+
+            def page() -> str:
+                try:
+                    return client.get(f"http://127.0.0.1:{port}{path}", follow_redirects=True).text
+                except httpx.TransportError:
+                    return ""
+
+            assert eventually(lambda: says in page() or process.poll() is not None, 120), page() + log.read_text()
+        assert process.poll() is None, log.read_text()
+        assert {user for each in container.processes() for user in each.uids()} == {USER}
