@@ -58,7 +58,7 @@ module registry 'modules/registry.bicep' = {
 }
 module vault 'modules/vault.bicep' = {
   name: 'vault'
-  params: { name: 'kv${flat}', location: location, tags: tags, keep: environment == 'prod' }
+  params: { name: 'kv${flat}', databasesName: 'kd${flat}', location: location, tags: tags, keep: environment == 'prod' }
 }
 module workspace 'modules/workspace.bicep' = {
   name: 'workspace'
@@ -77,7 +77,7 @@ module postgres 'modules/postgres.bicep' = {
 module secrets 'modules/secrets.bicep' = {
   name: 'secrets'
   params: {
-    vaultName: vault.outputs.name, serversSignIn: serversSignIn
+    vaultName: vault.outputs.name, databasesVaultName: vault.outputs.databasesName, serversSignIn: serversSignIn
     databaseHost: postgres.outputs.host, databasePassword: databasePassword
   }
 }
@@ -86,7 +86,7 @@ module roles 'modules/roles.bicep' = {
   params: {
     principals: identities.outputs.principals, identityNames: identities.outputs.names
     storageName: store.outputs.name, registryName: registry.outputs.name
-    vaultName: vault.outputs.name, workspaceName: workspace.outputs.name
+    vaultName: vault.outputs.name, databasesVaultName: vault.outputs.databasesName, workspaceName: workspace.outputs.name
   }
 }
 module apps 'modules/apps.bicep' = {
@@ -100,7 +100,7 @@ module prefect 'modules/prefect.bicep' = if (imageTag != '') {
     appsId: apps.outputs.id, domain: apps.outputs.domain
     ids: identities.outputs.ids, clients: identities.outputs.clients
     registry: registry.outputs.server
-    vaultUri: vault.outputs.uri
+    vaultUri: vault.outputs.uri, databasesVaultUri: vault.outputs.databasesUri
     storageName: store.outputs.name
     imageTag: imageTag
     servers: servers

@@ -69,7 +69,8 @@ class World:
         processes.await_ready([component], lambda _: None)
         for name, driver in (("prefect", "asyncpg"), ("mlflow", "psycopg2")):
             postgres.create_database(self.databases, name)
-            self.azure.put_secret(f"{name}-database-url", postgres.url(self.databases, name, driver))
+            url = postgres.url(self.databases, name, driver)
+            self.azure.put_secret(f"{name}-database-url", url, landing_zone.DATABASES_VAULT_URL)
         self.azure.put_secret(landing_zone.SIGN_IN, ":".join(SIGN_IN))
         apps = self.azure.id(f"Microsoft.App/managedEnvironments/{BASE}-apps")
         made = self.azure.call("PUT", apps, "2025-01-01", {"location": REGION, "properties": {}})
@@ -85,7 +86,13 @@ class World:
             },
             "registry": {"server": f"{REGISTRY}.azurecr.io", "name": REGISTRY, "id": ""},
             "store": {"name": ACCOUNT},
-            "vault": {"uri": f"{VAULT_URL}/", "name": landing_zone.VAULT, "id": ""},
+            "vault": {
+                "uri": f"{VAULT_URL}/",
+                "name": landing_zone.VAULT,
+                "id": "",
+                "databasesName": landing_zone.DATABASES_VAULT,
+                "databasesUri": f"{landing_zone.DATABASES_VAULT_URL}/",
+            },
             "workspace": {"name": landing_zone.WORKSPACE},
             "logs": {"insightsId": "", "workspaceName": ""},
             "postgres": {"host": ""},
@@ -242,7 +249,8 @@ VAULT, REGISTRIES = "Microsoft.KeyVault/vaults", "Microsoft.ContainerRegistry/re
 @pytest.mark.parametrize(
     ("who", "scope", "app", "field"),
     [
-        ("server", VAULT, "prefect", "configuration.secrets"),
+        ("server", f"{VAULT}/{landing_zone.VAULT}", "prefect", "configuration.secrets"),
+        ("server", f"{VAULT}/{landing_zone.DATABASES_VAULT}", "mlflow", "configuration.secrets"),
         ("worker", VAULT, "operations", "configuration.secrets"),
         ("server", REGISTRIES, "mlflow", "template.containers.main.image"),
         ("worker", REGISTRIES, "training", "template.containers.main.image"),

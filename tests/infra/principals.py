@@ -51,13 +51,14 @@ class Principal:
         path = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
         return str(self.twin.arm("PUT", path, "2022-04-01", {"properties": properties}).json()["id"])
 
-    def lose(self, role: str) -> None:
-        """Delete the assignment of a role, as the owner."""
+    def lose(self, role: str, on: str = "") -> None:
+        """Delete the assignment of a role (of several, the one on a scope that ends so), as the owner."""
         (found,) = [
             each
             for each in self.twin.resources("roleAssignments")
             if each["properties"]["principalId"] == self.object
             and each["properties"]["roleDefinitionId"].endswith(role)
+            and each["properties"]["scope"].endswith(on)
         ]
         self.twin.arm("DELETE", found["id"], "2022-04-01")
 

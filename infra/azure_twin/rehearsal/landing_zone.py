@@ -25,7 +25,8 @@ CONTAINERS = ("mlops", "mlflow")
 SIGN_IN = "servers-sign-in"
 """The secret of infra/bicep/modules/secrets.bicep that holds the servers' user and password."""
 ARM = "https://management.azure.com"
-VAULT_URL = f"https://{VAULT}.vault.azure.net"
+DATABASES_VAULT = "kd-mlops"
+VAULT_URL, DATABASES_VAULT_URL = (f"https://{name}.vault.azure.net" for name in (VAULT, DATABASES_VAULT))
 
 
 class Subscription:
@@ -56,14 +57,14 @@ class Subscription:
         answer = self._ask_vault("GET", name)
         return "" if answer.status_code == 404 else str(answer.raise_for_status().json()["value"])
 
-    def put_secret(self, name: str, value: str) -> None:
-        """Write a secret of the vault."""
-        self._ask_vault("PUT", name, {"value": value}).raise_for_status()
+    def put_secret(self, name: str, value: str, vault: str = VAULT_URL) -> None:
+        """Write a secret of a vault."""
+        self._ask_vault("PUT", name, {"value": value}, vault).raise_for_status()
 
-    def _ask_vault(self, method: str, name: str, body: Any = None) -> httpx.Response:
+    def _ask_vault(self, method: str, name: str, body: Any = None, vault: str = VAULT_URL) -> httpx.Response:
         headers = self._signed_in("https://vault.azure.net")
         with self._connected() as client:
-            url = f"{VAULT_URL}/secrets/{name}"
+            url = f"{vault}/secrets/{name}"
             return client.request(method, url, params={"api-version": "7.4"}, headers=headers, json=body)
 
     def _signed_in(self, audience: str) -> dict[str, str]:
@@ -114,8 +115,9 @@ def prepare(azure: Subscription) -> None:
     account, of_workspace = (azure.id(f"Microsoft.Storage/storageAccounts/{name}") for name in (ACCOUNT, ML_ACCOUNT))
     for each in (account, of_workspace):
         azure.call("PUT", each, "2023-05-01", place | kind)
-    vault = azure.id(f"Microsoft.KeyVault/vaults/{VAULT}")
-    azure.call("PUT", vault, "2023-07-01", place | {"properties": {"enableRbacAuthorization": True}})
+    vault, databases = (azure.id(f"Microsoft.KeyVault/vaults/{name}") for name in (VAULT, DATABASES_VAULT))
+    for each in (vault, databases):
+        azure.call("PUT", each, "2023-07-01", place | {"properties": {"enableRbacAuthorization": True}})
     # The servers of the installation ask for it as those of infra/bicep do.
     if not azure.secret(SIGN_IN):
         azure.put_secret(SIGN_IN, f"mlops:{secrets.token_urlsafe(24)}")
@@ -134,6 +136,7 @@ def prepare(azure: Subscription) -> None:
         "onStore": f"{account}/blobServices/default/containers/{{}}",
         "onRegistry": registry,
         "onVault": vault,
+        "onDatabases": databases,
         "onWorkspace": workspace,
         "onGroup": azure.group,
         "onIdentities": identity(azure, "{}"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FILE = Path(__file__).parents[2] / "bicep" / "modules" / "roles.bicep"
 ENTRY = re.compile(r"\{ who: '(\w+)', role: role\.(\w+)(?:, \w+: '?(?:identityNames\.)?(\w+)'?)? \}")
-LISTS = ("onStore", "onRegistry", "onVault", "onWorkspace", "onGroup", "onIdentities")
+LISTS = ("onStore", "onRegistry", "onVault", "onDatabases", "onWorkspace", "onGroup", "onIdentities")
 
 
 class Assignment(msgspec.Struct, frozen=True, order=True):

@@ -11,6 +11,7 @@ param ids object
 param clients object
 param registry string
 param vaultUri string
+param databasesVaultUri string
 @description('Account with the containers mlops, the store, and mlflow, where the MLflow server keeps artifacts.')
 param storageName string
 param imageTag string
@@ -44,7 +45,7 @@ module server 'app.bicep' = {
     replicas: servers
     cpu: '1'
     memory: '2Gi'
-    secrets: [signIn, { name: 'database', keyVaultUrl: '${vaultUri}secrets/prefect-database-url', identity: ids.server }]
+    secrets: [signIn, { name: 'database', keyVaultUrl: '${databasesVaultUri}secrets/prefect-database-url', identity: ids.server }]
     deployed: deployed
     variables: [
       behindIngress
@@ -70,7 +71,7 @@ module mlflow 'app.bicep' = {
     port: 5000
     cpu: '1'
     memory: '2Gi'
-    secrets: [signIn, { name: 'database', keyVaultUrl: '${vaultUri}secrets/mlflow-database-url', identity: ids.server }]
+    secrets: [signIn, { name: 'database', keyVaultUrl: '${databasesVaultUri}secrets/mlflow-database-url', identity: ids.server }]
     deployed: deployed
     variables: [
       behindIngress

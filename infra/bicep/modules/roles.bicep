@@ -6,6 +6,7 @@ param identityNames object
 param storageName string
 param registryName string
 param vaultName string
+param databasesVaultName string
 param workspaceName string
 
 var role = {
@@ -47,6 +48,9 @@ var onVault = [
   { who: 'worker', role: role.keyVaultSecretsUser }
   { who: 'server', role: role.keyVaultSecretsUser }
 ]
+var onDatabases = [
+  { who: 'server', role: role.keyVaultSecretsUser }
+]
 var onWorkspace = [
   { who: 'flows', role: role.machineLearningDataScientist }
   { who: 'worker', role: role.machineLearningDataScientist }
@@ -62,21 +66,12 @@ var onIdentities = [
   { who: 'worker', role: role.managedIdentityOperator, identity: identityNames.flows }
 ]
 
-resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for each in onStore: {
-  name: '${storageName}/default/${each.container}'
-}]
-resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' existing = {
-  name: registryName
-}
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
-  name: vaultName
-}
-resource workspace 'Microsoft.MachineLearningServices/workspaces@2023-04-01' existing = {
-  name: workspaceName
-}
-resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = [for each in onIdentities: {
-  name: each.identity
-}]
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = [for each in onStore: { name: '${storageName}/default/${each.container}' }]
+resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' existing = { name: registryName }
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = { name: vaultName }
+resource databases 'Microsoft.KeyVault/vaults@2024-11-01' existing = { name: databasesVaultName }
+resource workspace 'Microsoft.MachineLearningServices/workspaces@2023-04-01' existing = { name: workspaceName }
+resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = [for each in onIdentities: { name: each.identity }]
 
 resource store 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (each, i) in onStore: {
   name: guid(containers[i].id, principals[each.who], each.role)
@@ -101,6 +96,15 @@ resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each i
 resource secrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onVault: {
   name: guid(vault.id, principals[each.who], each.role)
   scope: vault
+  properties: {
+    principalId: principals[each.who]
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', each.role)
+  }
+}]
+resource urls 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for each in onDatabases: {
+  name: guid(databases.id, principals[each.who], each.role)
+  scope: databases
   properties: {
     principalId: principals[each.who]
     principalType: 'ServicePrincipal'

@@ -9,7 +9,15 @@ import httpx
 import pytest
 
 from infra.azure_twin.rehearsal import landing_zone, roles
-from infra.azure_twin.rehearsal.landing_zone import REGISTRY, VAULT, WORKSPACE, Subscription
+from infra.azure_twin.rehearsal.landing_zone import (
+    DATABASES_VAULT,
+    DATABASES_VAULT_URL,
+    REGISTRY,
+    VAULT,
+    VAULT_URL,
+    WORKSPACE,
+    Subscription,
+)
 from infra.azure_twin.rehearsal.roles import Assignment
 from tests.infra.principals import Principal, group_of
 from tests.infra.twin import RunningTwin
@@ -98,13 +106,14 @@ class World:
     def work(self, assignment: Assignment) -> str:
         """What the role is for; return what was refused, empty when nothing was."""
         principal = self.who[assignment.who]
-        secret = f"https://{VAULT}.vault.azure.net/secrets/least"
+        vault = DATABASES_VAULT_URL if assignment.on == "onDatabases" else VAULT_URL
+        secret = f"{vault}/secrets/least"
         match assignment.on, assignment.who:
             case "onRegistry", who:
                 return self.make_group(self.owner, self.group("scoring", pulls_as=who))
             case "onVault", "flows":
                 return refused(principal.ask("PUT", secret, "7.4", {"value": "v"}))
-            case "onVault", _:
+            case "onVault" | "onDatabases", _:
                 return refused(principal.ask("GET", secret, "7.4"))
             case "onWorkspace", _:
                 path = f"{group_of(self.twin)}/providers/{ML}/{WORKSPACE}"
@@ -134,7 +143,7 @@ class World:
             case "onRegistry", _:
                 image = f"{REGISTRY}.azurecr.io/mlops-flows:latest"
                 return f"InaccessibleImage: The image '{image}' in container group 'least' is not accessible."
-            case "onVault", who:
+            case "onVault" | "onDatabases", who:
                 action = "setSecret" if who == "flows" else "getSecret"
                 return (
                     "Forbidden: Caller is not authorized to perform action on resource. If role assignments, deny "
@@ -189,7 +198,8 @@ def test_with_a_role_its_work_is_done_and_without_it_refused_in_azures_words(
     world: World, assignment: Assignment
 ) -> None:
     assert world.work(assignment) == ""
-    world.who[assignment.who].lose(assignment.role)
+    vaults = {"onVault": VAULT, "onDatabases": DATABASES_VAULT}
+    world.who[assignment.who].lose(assignment.role, vaults.get(assignment.on, ""))
     if assignment.on == "onRegistry" and assignment.who in ("flows", "worker"):
         world.who[assignment.who].lose(READER)  # By which one may pull, too.
     try:

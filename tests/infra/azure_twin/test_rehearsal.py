@@ -67,13 +67,13 @@ def bicep_roles() -> set[Assignment]:
             role = variables["role"][member(each["role"])[1]]
             place = each.get("container") or (member(each["identity"])[1] if "identity" in each else "")
             found.add(Assignment(each["who"], role, on, place))
-    assert set(variables) == {"role"}, "a list that no resource uses"
+    assert set(variables) == {"role", "scoringWrites"}, "a list that no resource uses"
     return found
 
 
 SCOPES = {
-    "onStore": "containers", "onRegistry": "registry", "onVault": "vault", "onWorkspace": "workspace", "onGroup": "",
-    "onIdentities": "identities",
+    "onStore": "containers", "onRegistry": "registry", "onVault": "vault", "onDatabases": "databases",
+    "onWorkspace": "workspace", "onGroup": "", "onIdentities": "identities",
 }  # fmt: skip
 """The symbolic name of what each list's assignments are on; the resource group has none."""
 
@@ -107,7 +107,8 @@ def test_the_documentation_has_the_same_roles() -> None:
     page = (roles.FILE.parents[3] / "docs" / "azure.md").read_text("utf-8")
     places = {
         "registry": ("onRegistry", ""), "container `mlops`": ("onStore", "mlops"),
-        "container `mlflow`": ("onStore", "mlflow"), "vault": ("onVault", ""), "workspace": ("onWorkspace", ""),
+        "container `mlflow`": ("onStore", "mlflow"), "vault": ("onVault", ""),
+        "vault of the databases": ("onDatabases", ""), "workspace": ("onWorkspace", ""),
         "resource group": ("onGroup", ""), "scoring's identity": ("onIdentities", "scoring"),
         "flows' identity": ("onIdentities", "flows"),
     }  # fmt: skip
