@@ -159,5 +159,4 @@ def _close_by_count(context: ModelContext, rows: "pd.DataFrame", size: int) -> l
 
 
 def _reference(context: ModelContext, digest: str) -> Reference:
-    data = bundles.load(context.store, context.spec.name, digest, "profile.json")["profile.json"]
-    return msgspec.json.decode(data, type=Reference)
+    return bundles.decode(context.store, context.spec.name, digest, "profile.json", Reference)

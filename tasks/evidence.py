@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 from prefect.artifacts import create_markdown_artifact
 
 from mlops.adapters import bundles
@@ -56,8 +55,7 @@ def gather_evidence(
 
 def _comparison(context: ModelContext, version: Version, champion: Served | None) -> str:
     def metrics(digest: str) -> Metrics:
-        data = bundles.load(context.store, context.spec.name, digest, "metrics.json")["metrics.json"]
-        return msgspec.json.decode(data, type=Metrics)
+        return bundles.decode(context.store, context.spec.name, digest, "metrics.json", Metrics)
 
     columns = [(f"challenger {version.version}", metrics(version.digest))]
     if champion:

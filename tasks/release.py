@@ -6,7 +6,6 @@ They keep their results, so a run that was suspended for its approval does not r
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from mlops.adapters import bundles
@@ -191,9 +190,8 @@ def ensure_service(context: ModelContext, environment: Environment) -> Service:
 def ask_service(context: ModelContext, environment: Environment, digest: str) -> list[smoke.Check]:
     """Smoke test the service of an environment, which must answer with one bundle."""
     model = context.spec.name
-    data = bundles.load(context.store, model, digest, "model.json")["model.json"]
     key = key_of(context.settings, model, environment)
-    described = msgspec.json.decode(data, type=ServedModel)
+    described = bundles.decode(context.store, model, digest, "model.json", ServedModel)
     url = context.services.describe(model, environment).url
     return smoke_test(url, key, context.spec, described, digest)
 

@@ -186,10 +186,9 @@ def register_bundle(model: str, best: Best, rows: Rows) -> Version:
 @task(name="publish metrics", task_run_name="publish metrics", cache_policy=NO_CACHE)
 def publish_metrics(model: str, version: Version, trained: list[Trained], best: Best) -> None:
     """Show the version's metrics table and confusion matrix as artifacts."""
-    classes = open_model(model).spec.data.target.classes
-    metrics = msgspec.json.decode(
-        bundles.load(open_model(model).store, model, version.digest, "metrics.json")["metrics.json"], type=Metrics
-    )
+    context = open_model(model)
+    classes = context.spec.data.target.classes
+    metrics = bundles.decode(context.store, model, version.digest, "metrics.json", Metrics)
     candidates = "\n".join(f"| {' | '.join(_compared(each))} |" for each in trained)
     create_markdown_artifact(
         key=f"{model}-metrics",

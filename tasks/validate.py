@@ -144,7 +144,7 @@ def _holdout(context: ModelContext, challenger: Version, onset: str) -> "pd.Data
 
 def _trained(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":
     """Probabilities of a bundle's trained estimator, whose file is checked against the digest before it is loaded."""
-    data = bundles.load(context.store, context.spec.name, digest, "model.joblib")["model.joblib"]
+    data = bundles.read(context.store, context.spec.name, digest, "model.joblib")
     return training.probabilities(joblib.load(io.BytesIO(data)), rows, context.spec.data)
 
 
@@ -152,5 +152,5 @@ def _served(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.nda
     """Probabilities of a bundle's served form."""
     if context.spec.serving_format == "joblib":
         return _trained(context, digest, rows)
-    data = bundles.load(context.store, context.spec.name, digest, "model.onnx")["model.onnx"]
+    data = bundles.read(context.store, context.spec.name, digest, "model.onnx")
     return training.onnx_probabilities(data, rows, context.spec.data)

@@ -204,7 +204,7 @@ def bundle_frame(context: ModelContext, digest: str, name: str) -> "pd.DataFrame
     """Read a Parquet file of a bundle."""
     import pandas as pd
 
-    return pd.read_parquet(io.BytesIO(bundles.load(context.store, context.spec.name, digest, name)[name]))
+    return pd.read_parquet(io.BytesIO(bundles.read(context.store, context.spec.name, digest, name)))
 
 
 def bundle_lineage(context: ModelContext, digest: str) -> Lineage:
@@ -212,7 +212,7 @@ def bundle_lineage(context: ModelContext, digest: str) -> Lineage:
     model = context.spec.name
     if LINEAGE not in bundles.manifest(context.store, model, digest).files:
         return Lineage(rival=rivals.SLIDING)
-    return msgspec.json.decode(bundles.load(context.store, model, digest, LINEAGE)[LINEAGE], type=Lineage)
+    return bundles.decode(context.store, model, digest, LINEAGE, Lineage)
 
 
 def served_answers(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":
@@ -221,11 +221,11 @@ def served_answers(context: ModelContext, digest: str, rows: "pd.DataFrame") -> 
 
     model, schema = context.spec.name, context.spec.data
     if "model.onnx" in bundles.manifest(context.store, model, digest).files:
-        data = bundles.load(context.store, model, digest, "model.onnx")["model.onnx"]
+        data = bundles.read(context.store, model, digest, "model.onnx")
         return training.onnx_probabilities(data, rows, schema)
     import joblib
 
-    data = bundles.load(context.store, model, digest, "model.joblib")["model.joblib"]
+    data = bundles.read(context.store, model, digest, "model.joblib")
     return training.probabilities(joblib.load(io.BytesIO(data)), rows, schema)
 
 

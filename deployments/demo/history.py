@@ -130,7 +130,7 @@ def week_row(context: ModelContext, week: int) -> Week:
         raise runs.DemoError(f"the ledger holds no verdict for week {week}")
     rows = _labelled(context, week)
     released = [entry for entry in context.ledger.entries("release") if entry.decision == "released"]
-    first = bundles.load(context.store, MODEL, released[0].numbers["digest"], "model.onnx")["model.onnx"]
+    first = bundles.read(context.store, MODEL, released[0].numbers["digest"], "model.onnx")
     data = context.spec.data
     placed = _metrics(context, rows, pd.DataFrame(rows["_probabilities"].tolist()).to_numpy())
     frozen = _metrics(context, rows, training.onnx_probabilities(first, rows, data))

@@ -1,12 +1,14 @@
 """Bundles in the store, under ``<model>/bundles/<digest>/``; whole or not there."""
 
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from mlops.adapters.store import Conflict, NotFound, Store
 from mlops.core.bundle import MANIFEST, Manifest, build_manifest, sha256
+
+T = TypeVar("T")
 
 
 class Reader(Protocol):
@@ -66,3 +68,22 @@ def load(store: Reader, model: str, digest: str, *names: str) -> dict[str, bytes
         if sha256(files[name]) != listed[name]:
             raise BundleError(f"{key}: altered since it was stored (SHA-256 differs from the manifest)")
     return files
+
+
+def read(store: Reader, model: str, digest: str, name: str) -> bytes:
+    """Read one file of a bundle, checked against its digest.
+
+    Raises:
+        BundleError: as ``load``.
+    """
+    return load(store, model, digest, name)[name]
+
+
+def decode(store: Reader, model: str, digest: str, name: str, kind: type[T]) -> T:
+    """Read a JSON file of a bundle as its type.
+
+    Raises:
+        BundleError: as ``load``.
+        msgspec.DecodeError: the file is no JSON, or not of this type.
+    """
+    return msgspec.json.decode(read(store, model, digest, name), type=kind)

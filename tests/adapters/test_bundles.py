@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlops.adapters import bundles
@@ -45,3 +46,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         bundles.load(store, "iris", digest)
     with pytest.raises(BundleError, match=r"no file 'model\.joblib'"):
         bundles.load(store, "iris", digest, "model.joblib")
+
+
+def test_one_file_is_read_alone_or_as_its_type(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    digest = bundles.save(store, "iris", "snapshot", {"model.onnx": b"graph", "rows.json": b'{"train": 3}'})
+    assert bundles.read(store, "iris", digest, "model.onnx") == b"graph"
+    assert bundles.decode(store, "iris", digest, "rows.json", dict[str, int]) == {"train": 3}
+    with pytest.raises(msgspec.ValidationError, match="Expected `str`"):
+        bundles.decode(store, "iris", digest, "rows.json", dict[str, str])
+    with pytest.raises(BundleError, match=r"no file 'model\.joblib'"):
+        bundles.read(store, "iris", digest, "model.joblib")
+    store.put(f"iris/bundles/{digest}/rows.json", b"{}")
+    with pytest.raises(BundleError, match=r"rows\.json: altered"):
+        bundles.decode(store, "iris", digest, "rows.json", dict[str, int])

@@ -23,7 +23,7 @@ def days_of_wrong_labels(stack: Stack, *days_ago: int) -> None:
     served = stack.written["models"]["iris"]["prod"]
     store = FolderStore(stack.state / "store")
     rows = check(read_csv(iris_csv(), "iris.csv"), iris.data, "iris.csv").good
-    model = bundles.load(store, "iris", served["digest"], "model.onnx")["model.onnx"]
+    model = bundles.read(store, "iris", served["digest"], "model.onnx")
     answers = onnx_probabilities(model, rows, iris.data)
     for ago in days_ago:
         time = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=ago)
