@@ -12,6 +12,7 @@ from mlops.core import rivals, windows
 from mlops.core.labels import labelled_rows
 from mlops.core.outcome import Outcome
 from mlops.core.rivals import Progress
+from tasks.bundles import served_answers
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
 from tasks.windows import (
@@ -24,7 +25,6 @@ from tasks.windows import (
     judged_rows,
     judged_windows,
     newest_alarm,
-    served_answers,
 )
 from tasks.windows import probabilities as logged_answers
 

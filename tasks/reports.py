@@ -3,9 +3,10 @@
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from mlops.adapters import evidently_report, evidently_workspace
+from tasks.bundles import bundle_frame
 from tasks.context import open_model
 from tasks.network import network_task
-from tasks.windows import bundle_frame, judged_rows, judged_windows
+from tasks.windows import judged_rows, judged_windows
 
 
 @network_task("find windows without a report")

@@ -7,10 +7,11 @@ import msgspec
 from mlops.adapters.ledger import Entry
 from mlops.core import rivals
 from mlops.core.rivals import Progress
+from tasks.bundles import bundle_lineage
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
 from tasks.runs import describe_run
-from tasks.windows import Alarm, bundle_lineage, find_alarm, newest_alarm, standing_alarms
+from tasks.windows import Alarm, find_alarm, newest_alarm, standing_alarms
 
 MOST_TRIES = 3
 """Runs that may die on one window before it is given up: what kills three runs will kill a fourth."""

@@ -1,13 +1,11 @@
 """Tasks of validation: the challenger against the champion on the same rows, then in the real service."""
 
-import io
 import socket
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import joblib
 import msgspec
 from prefect.artifacts import create_table_artifact
 
@@ -18,17 +16,15 @@ from mlops.adapters.services import key_file, open_services
 from mlops.adapters.serving import read_state, wait_until_served
 from mlops.adapters.smoke import smoke_test
 from mlops.adapters.store import open_store
-from mlops.core import training
 from mlops.core.bundle import ServedModel
 from mlops.core.promotion import Decision, decide
 from mlops.core.serving import Served, ServingState, state_key
+from tasks.bundles import bundle_lineage, served_answers, trained_answers
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
 from tasks.train import contest_of
-from tasks.windows import bundle_lineage
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 
@@ -53,9 +49,9 @@ def compare(model: str, challenger: Version) -> Decision:
     decision = decide(
         spec,
         labels=holdout[spec.data.target.name],
-        challenger=_trained(context, challenger.digest, holdout),
-        champion=None if champion is None else _trained(context, champion.digest, holdout),
-        served=_served(context, challenger.digest, holdout),
+        challenger=trained_answers(context, challenger.digest, holdout),
+        champion=None if champion is None else trained_answers(context, champion.digest, holdout),
+        served=served_answers(context, challenger.digest, holdout),
         holdout=holdout,
         newer=bool(onset),
     )
@@ -140,17 +136,3 @@ def _champion(context: ModelContext, challenger: Version) -> Served | None:
 def _holdout(context: ModelContext, challenger: Version, onset: str) -> "pd.DataFrame":
     """The rows of its snapshot that the challenger, and its rivals in training, did not see."""
     return contest_of(context, challenger.snapshot, datetime.fromisoformat(onset) if onset else None).holdout
-
-
-def _trained(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":
-    """Probabilities of a bundle's trained estimator, whose file is checked against the digest before it is loaded."""
-    data = bundles.read(context.store, context.spec.name, digest, "model.joblib")
-    return training.probabilities(joblib.load(io.BytesIO(data)), rows, context.spec.data)
-
-
-def _served(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":
-    """Probabilities of a bundle's served form."""
-    if context.spec.serving_format == "joblib":
-        return _trained(context, digest, rows)
-    data = bundles.read(context.store, context.spec.name, digest, "model.onnx")
-    return training.onnx_probabilities(data, rows, context.spec.data)

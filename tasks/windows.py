@@ -1,18 +1,15 @@
 """What the tasks of the loop read: windows, their rows, their standing verdicts, and the alarms among them."""
 
-import io
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlops.adapters import bundles
 from mlops.adapters.ledger import Entry
 from mlops.adapters.prediction_log import read_feedback, read_predictions
 from mlops.adapters.serving import read_state
 from mlops.core import rivals, windows
-from mlops.core.bundle import LINEAGE, Lineage
 from mlops.core.labels import with_labels
 from mlops.core.verdict import Verdict
 from mlops.core.windows import Window
@@ -198,35 +195,6 @@ def probabilities(rows: "pd.DataFrame") -> "np.ndarray":
     import numpy as np
 
     return np.array(rows["_probabilities"].to_list(), dtype=float)
-
-
-def bundle_frame(context: ModelContext, digest: str, name: str) -> "pd.DataFrame":
-    """Read a Parquet file of a bundle."""
-    import pandas as pd
-
-    return pd.read_parquet(io.BytesIO(bundles.read(context.store, context.spec.name, digest, name)))
-
-
-def bundle_lineage(context: ModelContext, digest: str) -> Lineage:
-    """Read which rows a bundle was trained on; one that does not say was trained on the sliding window."""
-    model = context.spec.name
-    if LINEAGE not in bundles.manifest(context.store, model, digest).files:
-        return Lineage(rival=rivals.SLIDING)
-    return bundles.decode(context.store, model, digest, LINEAGE, Lineage)
-
-
-def served_answers(context: ModelContext, digest: str, rows: "pd.DataFrame") -> "np.ndarray":
-    """Probabilities that a bundle's served form gives [rows, classes]; its file is checked against the digest."""
-    from mlops.core import training
-
-    model, schema = context.spec.name, context.spec.data
-    if "model.onnx" in bundles.manifest(context.store, model, digest).files:
-        data = bundles.read(context.store, model, digest, "model.onnx")
-        return training.onnx_probabilities(data, rows, schema)
-    import joblib
-
-    data = bundles.read(context.store, model, digest, "model.joblib")
-    return training.probabilities(joblib.load(io.BytesIO(data)), rows, schema)
 
 
 def now_or(until: datetime | None) -> datetime:

@@ -10,12 +10,13 @@ import pytest
 import tasks.retrain
 from mlops.adapters import evidently_workspace
 from mlops.core import rivals
+from tasks.bundles import bundle_lineage
 from tasks.network import Refused
 from tasks.reports import report_window, unreported_windows
 from tasks.retrain import MOST_TRIES, claim_alarm
 from tasks.runs import Run
 from tasks.watchdog import unanswered_alarms, waiting_challengers
-from tasks.windows import bundle_lineage, find_alarm
+from tasks.windows import find_alarm
 from tests.tasks.world import START, World, alarmed
 
 

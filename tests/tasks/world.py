@@ -25,6 +25,7 @@ from mlops.adapters.prediction_tables import label_fields, prediction_fields
 from mlops.adapters.registry import Version
 from mlops.core.promotion import Decision
 from mlops.spec import Candidate, Drift, Gates, ModelSpec, Split, Training
+from tasks.bundles import served_answers
 from tasks.context import ModelContext, open_model
 from tasks.drift import closed_windows, judge_window, publish_windows
 from tasks.follow_up import FollowUp, due_follow_up, measure_outcomes
@@ -34,7 +35,6 @@ from tasks.retrain import claim_alarm, record_retraining
 from tasks.runs import Run
 from tasks.train import choose_best, entrants, fit_candidate, load_rows, register_bundle, track_candidate
 from tasks.validate import compare, record_decision
-from tasks.windows import served_answers
 from tests.fakes.registry import FakeRegistry
 
 MODULES = (
