@@ -73,7 +73,7 @@ def _approved(context: ModelContext, champion: Served | None) -> str:
     if champion is None:
         return "**Champion:** none yet."
     wanted = {"digest": champion.digest, "environment": "prod"}.items()
-    given = [entry for entry in context.ledger.entries("approval") if entry.decision == "approve"]
+    given = context.ledger.decided("approval", "approve")
     entry = next((each for each in reversed(given) if wanted <= each.numbers.items()), None)
     return f"**Champion:** version {champion.version}" + (
         f", approved by {entry.actor} on {_shown(entry.time)}."

@@ -145,8 +145,7 @@ def _over(given: list[Entry], superseded: bool = False) -> bool:
 def _released(context: ModelContext, given: list[Entry]) -> bool:
     """Whether a version that the alarm led to has reached PROD."""
     made = {entry.numbers["version"] for entry in given}
-    released = (entry for entry in context.ledger.entries("release") if entry.decision == "released")
-    return any(entry.numbers["version"] in made for entry in released)
+    return any(entry.numbers["version"] in made for entry in context.ledger.decided("release", "released"))
 
 
 def _labelled(context: ModelContext, chosen: list[Judged]) -> "pd.DataFrame":

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
+from mlops.adapters.ledger import version_subject
 from mlops.adapters.serving import Found, read_state, wait_until_served, write_state
 from mlops.adapters.store import Conflict
 from mlops.core.serving import Served, champion_before
@@ -66,8 +67,8 @@ def _mend(context: ModelContext, aliases: bool) -> Mended:
 
 def releases(context: ModelContext) -> list[Served]:
     """The versions that were released to PROD, oldest first, each as often as it was."""
-    entries = context.ledger.entries("release")
-    return [Served(e.numbers["digest"], e.numbers["version"]) for e in entries if e.decision == "released"]
+    released = context.ledger.decided("release", "released")
+    return [Served(entry.numbers["digest"], entry.numbers["version"]) for entry in released]
 
 
 def _end_trial(context: ModelContext, found: Found, trial: Served, writer: Run) -> None:
@@ -109,7 +110,7 @@ def _tell_of_uat(context: ModelContext) -> None:
 
 def _told(context: ModelContext, found: Found) -> bool:
     """Whether the ledger knows how the writer of a state ended."""
-    subject = f"version-{found.state.champion.version}-{found.state.release}"
+    subject = version_subject(found.state.champion.version, found.state.release)
     kinds = ("release", "rollback")
     return not found.state.release or any(context.ledger.find(kind, subject) for kind in kinds)
 
@@ -117,7 +118,7 @@ def _told(context: ModelContext, found: Found) -> bool:
 def _record(context: ModelContext, version: Served, writer: Run, decision: str, *reasons: str) -> None:
     context.ledger.record(
         "release",
-        f"version-{version.version}-{writer.id}",
+        version_subject(version.version, writer.id),
         decision,
         reasons=reasons,
         numbers={"version": version.version, "digest": version.digest, "mended_by": current_flow_run()},

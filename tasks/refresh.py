@@ -45,14 +45,10 @@ def due_refresh(model: str) -> FollowUp | None:
 def _asked(context: ModelContext, newest: Judged) -> bool:
     """Whether something is asked for that no retraining has answered."""
     due = [
-        *(entry.subject for kind in ("follow_up", "refresh") for entry in _due(context, kind)),
+        *(entry.subject for kind in ("follow_up", "refresh") for entry in context.ledger.decided(kind, "due")),
         *([newest.window.name] if newest.verdict.verdict == "retrain" else []),
     ]
     return any(context.ledger.find("retraining", name) is None for name in due)
-
-
-def _due(context: ModelContext, kind: str) -> list[Entry]:
-    return [entry for entry in context.ledger.entries(kind) if entry.decision == "due"]
 
 
 def _since_training(context: ModelContext, history: list[Judged]) -> list[Judged]:
@@ -64,7 +60,7 @@ def _since_training(context: ModelContext, history: list[Judged]) -> list[Judged
 
 def _answers(context: ModelContext) -> list[Entry]:
     """The answers to refreshes, oldest first."""
-    asked = {entry.subject for entry in _due(context, "refresh")}
+    asked = {entry.subject for entry in context.ledger.decided("refresh", "due")}
     return [entry for entry in context.ledger.entries("retraining") if entry.subject in asked]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from mlops.adapters import bundles
+from mlops.adapters.ledger import Entry, version_subject
 from mlops.adapters.registry import CHALLENGER, CHAMPION, Version
 from mlops.adapters.services import ReplacementFailed, Service
 from mlops.adapters.services.keys import key_of
@@ -29,8 +30,7 @@ def resolve_challenger(model: str, version: str | None) -> Version:
     found = registry.version(model, version) if version else registry.alias(model, CHALLENGER)
     if found is None:
         raise Refused(f"{model} has no challenger: the flow validation makes one, or name a version")
-    gate = open_model(model).ledger.newest("gate", digest=found.digest)
-    if gate is None or gate.decision != "accepted":
+    if accepted_gate(open_model(model), found.digest) is None:
         raise Refused(f"version {found.version} of {model} has not passed validation; run the flow validation on it")
     return found
 
@@ -120,7 +120,7 @@ def record_approval(
     """Write who decided what on which bundle for which environment."""
     open_model(model).ledger.record(
         "approval",
-        f"{environment}-version-{version.version}-{current_flow_run()}",
+        f"{environment}-{version_subject(version.version, current_flow_run())}",
         decision,
         reasons=(comment,) if comment else (),
         numbers={"version": version.version, "digest": version.digest, "environment": environment},
@@ -134,7 +134,7 @@ def record_release(model: str, version: Version, decision: str, reasons: list[st
     """Write how the release ended: ``released``, ``rejected``, ``refused`` or ``rolled back``, and why."""
     open_model(model).ledger.record(
         "release",
-        f"version-{version.version}-{current_flow_run()}",
+        version_subject(version.version, current_flow_run()),
         decision,
         reasons=tuple(reasons),
         numbers={"version": version.version, "digest": version.digest, **numbers},
@@ -169,9 +169,14 @@ def check_approval(model: str, version: Version, noted: Version | None, before: 
     mine = current is not None and current.state.release == current_flow_run()
     if not mine and (current and current.etag) != (before and before.etag):
         raise overtaken(context, "prod")
-    gate = context.ledger.newest("gate", digest=version.digest)
-    if gate is None or gate.decision != "accepted":
+    if accepted_gate(context, version.digest) is None:
         raise Refused(f"the newest validation of version {version.version} no longer accepts it")
+
+
+def accepted_gate(context: ModelContext, digest: str) -> Entry | None:
+    """The newest decision of the gates on a bundle, if it let the bundle through."""
+    gate = context.ledger.newest("gate", digest=digest)
+    return gate if gate and gate.decision == "accepted" else None
 
 
 def ensure_service(context: ModelContext, environment: Environment) -> Service:

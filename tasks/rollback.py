@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from mlops.adapters.ledger import version_subject
 from mlops.adapters.serving import Found, read_state, wait_until_served, write_state
 from mlops.adapters.store import Conflict
 from mlops.core.serving import ENVIRONMENTS, Environment, Served, champion_before
@@ -78,7 +79,7 @@ def record_rollback(
     context = open_model(model)
     context.ledger.record(
         "rollback",
-        f"version-{target.version.version}-{current_flow_run()}",
+        version_subject(target.version.version, current_flow_run()),
         "rolled back",
         reasons=(reason, *ended),
         numbers={

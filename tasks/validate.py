@@ -10,6 +10,7 @@ import msgspec
 from prefect.artifacts import create_table_artifact
 
 from mlops.adapters import bundles
+from mlops.adapters.ledger import version_subject
 from mlops.adapters.registry import CHALLENGER, Version
 from mlops.adapters.scoring_client import read_key
 from mlops.adapters.services import key_file, open_services
@@ -107,7 +108,7 @@ def record_decision(model: str, challenger: Version, decision: Decision, infrast
     accepted = decision.accepted and answered
     context.ledger.record(
         "gate",
-        f"version-{challenger.version}-{current_flow_run()}",
+        version_subject(challenger.version, current_flow_run()),
         "accepted" if accepted else "refused",
         reasons=(*decision.reasons, f"scoring service: {detail}"),
         numbers={"gates": msgspec.to_builtins(decision.gates), "digest": challenger.digest},

@@ -8,6 +8,7 @@ from mlops.adapters.registry import CHALLENGER
 from mlops.adapters.serving import read_state
 from tasks.context import ModelContext, open_model
 from tasks.network import network_task
+from tasks.release import accepted_gate
 from tasks.runs import unfinished_runs
 from tasks.windows import due_windows, newest_alarm
 
@@ -41,7 +42,7 @@ def unanswered_alarms(model: str, patience_minutes: float) -> list[Unanswered]:
     """
     context = open_model(model)
     alarm = newest_alarm(context)
-    refreshes = [entry for entry in context.ledger.entries("refresh") if entry.decision == "due"]
+    refreshes = context.ledger.decided("refresh", "due")
     asked = [(entry.subject, entry, entry.numbers["version"], False) for entry in refreshes]
     if alarm is not None:
         asked.append((alarm.name, alarm.judged.entry, alarm.judged.verdict.version, True))
@@ -62,8 +63,8 @@ def waiting_challengers(model: str, patience_minutes: float) -> list[Waiting]:
     challenger = context.registry.alias(model, CHALLENGER)
     if challenger is None:
         return []
-    gate = context.ledger.newest("gate", digest=challenger.digest)
-    if gate is None or gate.decision != "accepted" or not _old(gate.time, patience_minutes):
+    gate = accepted_gate(context, challenger.digest)
+    if gate is None or not _old(gate.time, patience_minutes):
         return []
     taken_up = _serves(context, challenger.digest) or any(
         entry.numbers.get("digest") == challenger.digest and entry.time > gate.time

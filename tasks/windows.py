@@ -105,7 +105,7 @@ def find_alarm(context: ModelContext, name: str) -> Alarm:
 
 def asked(context: ModelContext) -> list[Alarm]:
     """Everything that asked for a retraining, alarms that stand and refreshes, oldest first."""
-    names = {entry.subject for entry in context.ledger.entries("refresh") if entry.decision == "due"}
+    names = {entry.subject for entry in context.ledger.decided("refresh", "due")}
     names |= {each.window.name for each in standing_alarms(context)}
     return [find_alarm(context, each.window.name) for each in judged_windows(context) if each.window.name in names]
 
@@ -139,8 +139,8 @@ def answers(context: ModelContext, alarm: str) -> list[Entry]:
 
 def due_windows(context: ModelContext, alarm: Alarm) -> list[Entry]:
     """The windows at which an alarm's follow-up was due, oldest first."""
-    entries = context.ledger.entries("follow_up")
-    return [entry for entry in entries if entry.decision == "due" and entry.numbers["alarm"] == alarm.name]
+    due = context.ledger.decided("follow_up", "due")
+    return [entry for entry in due if entry.numbers["alarm"] == alarm.name]
 
 
 def unjudged_since(context: ModelContext) -> date | None:

@@ -129,7 +129,7 @@ def week_row(context: ModelContext, week: int) -> Week:
     if verdict is None:
         raise runs.DemoError(f"the ledger holds no verdict for week {week}")
     rows = _labelled(context, week)
-    released = [entry for entry in context.ledger.entries("release") if entry.decision == "released"]
+    released = context.ledger.decided("release", "released")
     first = bundles.read(context.store, MODEL, released[0].numbers["digest"], "model.onnx")
     data = context.spec.data
     placed = _metrics(context, rows, pd.DataFrame(rows["_probabilities"].tolist()).to_numpy())

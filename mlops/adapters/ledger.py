@@ -36,6 +36,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
 
 
+def version_subject(version: str, run: str) -> str:
+    """The subject of what a flow run decided on a version; by it later runs find how that run ended."""
+    return f"version-{version}-{run}"
+
+
 class Ledger:
     """The decisions on one model."""
 
@@ -71,6 +76,10 @@ class Ledger:
         with ThreadPoolExecutor(READERS) as readers:
             found = list(readers.map(self._read, self.store.list(prefix)))
         return sorted(found, key=lambda entry: (entry.time, entry.subject))
+
+    def decided(self, kind: str, decision: str) -> list[Entry]:
+        """The entries of a kind with this decision, oldest first."""
+        return [entry for entry in self.entries(kind) if entry.decision == decision]
 
     def _read(self, key: str) -> Entry:
         if key not in self._known:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlops.adapters.ledger import Ledger
+from mlops.adapters.ledger import Ledger, version_subject
 from mlops.adapters.store import FolderStore
 
 
@@ -35,3 +35,14 @@ def test_entries_are_in_the_order_of_their_time(tmp_path: Path) -> None:
     assert [entry.subject for entry in ledger.entries()] == ["version-10", "b", "version-9"]
     assert [entry.subject for entry in ledger.entries("gate")] == ["version-10", "version-9"]
     assert Ledger(FolderStore(tmp_path), "flights").entries() == []
+
+
+def test_decisions_of_one_kind_are_found_by_what_was_decided(tmp_path: Path) -> None:
+    ledger = Ledger(FolderStore(tmp_path), "iris")
+    for kind, run, decision in (
+        ("release", "b", "released"), ("release", "c", "refused"), ("release", "a", "released"),
+        ("rollback", "d", "released"),
+    ):  # fmt: skip
+        ledger.record(kind, version_subject("1", run), decision)
+    assert [entry.subject for entry in ledger.decided("release", "released")] == ["version-1-b", "version-1-a"]
+    assert ledger.decided("release", "rejected") == []

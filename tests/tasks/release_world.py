@@ -11,6 +11,7 @@ import tasks.mend
 import tasks.release
 import tasks.rollback
 import tasks.rollout
+from mlops.adapters.ledger import version_subject
 from mlops.adapters.registry import CHAMPION, Version
 from mlops.adapters.serving import Found, read_state, write_state
 from mlops.core.serving import Served
@@ -117,7 +118,7 @@ class World:
         assert self.context.registry.alias("iris", CHAMPION) == version
 
     def told(self, version: Version, run: str, kind: str = "release") -> str:
-        entry = self.context.ledger.find(kind, f"version-{version.version}-{run}")
+        entry = self.context.ledger.find(kind, version_subject(version.version, run))
         return f"{entry.decision}: {'; '.join(entry.reasons)}" if entry else ""
 
 
