@@ -6,13 +6,11 @@ import msgspec
 from prefect.artifacts import create_table_artifact
 
 from mlops.adapters import bundles
-from mlops.adapters.azure_auth import credential
-from mlops.adapters.azure_ml import AzureMl
 from mlops.adapters.registry import CHAMPION, Version
 from mlops.core.evaluation import Metrics
-from tasks.context import ModelContext, current_flow_run, open_model
+from tasks.azure import open_workspace, refusing
+from tasks.context import current_flow_run, open_model
 from tasks.network import Refused, network_task
-from tasks.provision import refusing
 
 LONG_SECONDS = 600
 
@@ -39,7 +37,7 @@ def show_run(model: str, version: Version) -> str:
     }
     run_id = f"{model}-{version.version}-{version.digest[:8]}"
     with refusing():
-        open_workspace(context).log_run(model, run_id, _scalars(metrics), confusion, files)
+        open_workspace(context.settings).log_run(model, run_id, _scalars(metrics), confusion, files)
     return run_id
 
 
@@ -49,7 +47,7 @@ def register_in_workspace(model: str, version: Version, run_id: str) -> str:
     tags = {"digest": version.digest, "snapshot": version.snapshot, "version": version.version, "stage": "released"}
     description = f"Version {version.version} of {model}, released after validation and approval."
     with refusing():
-        return open_workspace(open_model(model)).register_model(model, run_id, description, tags)
+        return open_workspace(open_model(model).settings).register_model(model, run_id, description, tags)
 
 
 @network_task("show mirror")
@@ -68,15 +66,6 @@ def show_mirror(model: str, version: Version, run_id: str, registered: str) -> N
     }
     rows = [{"what": name, "value": value} for name, value in facts.items()]
     create_table_artifact(key=f"{model}-mirror", table=rows, description=f"{model} version {version.version}")
-
-
-def open_workspace(context: ModelContext) -> AzureMl:
-    """The workspace of the settings."""
-    settings = context.settings
-    settings.require("azure_subscription", "azure_resource_group", "azure_workspace")
-    return AzureMl(
-        credential(settings), settings.azure_subscription, settings.azure_resource_group, settings.azure_workspace
-    )
 
 
 def _scalars(metrics: Metrics) -> dict[str, float]:

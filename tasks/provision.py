@@ -4,12 +4,11 @@ from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
-from mlops.adapters.azure_auth import credential
 from mlops.adapters.azure_ml import AzureMl
-from mlops.adapters.azure_ml_errors import AzureMlError
-from mlops.adapters.azure_resources import CREATED_BY, ResourceError, Resources
+from mlops.adapters.azure_resources import CREATED_BY, Resources
 from mlops.adapters.variables import read_variables
 from mlops.core.provisioning import Plan, plan
+from tasks.azure import GROUP_TAG, open_resources, open_workspace, refusing
 from tasks.context import current_flow_run, open_model
 from tasks.network import Refused, network_task
 
@@ -154,29 +153,15 @@ def destroy_group(model: str, wanted: Plan) -> bool:
     return True
 
 
-class refusing:  # noqa: N801 - reads as a statement
-    """Let errors that another try cannot change end the task at once."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, AzureMlError | ResourceError) and not error.transient:
-            raise Refused(str(error)) from error
-
-
 def resources(model: str) -> Resources:
     """The subscription of the settings."""
-    settings = open_model(model).settings
-    settings.require("azure_subscription")
-    return Resources(credential(settings), settings.azure_subscription)
+    return open_resources(open_model(model).settings)
 
 
 def workspace(model: str, wanted: Plan) -> AzureMl:
     """The workspace of a plan."""
-    settings = open_model(model).settings
-    return AzureMl(credential(settings), settings.azure_subscription, wanted.resource_group, wanted.workspace)
+    return open_workspace(open_model(model).settings, wanted.resource_group, wanted.workspace)
 
 
 def _tags() -> dict[str, str]:
-    return {CREATED_BY: MAKER, "mlops-flow-run": current_flow_run()}
+    return {CREATED_BY: MAKER, GROUP_TAG: current_flow_run()}

@@ -7,16 +7,13 @@ from prefect.artifacts import create_table_artifact
 
 from mlops import settings as settings_module
 from mlops.adapters.azure_auth import credential
-from mlops.adapters.azure_ml import AzureMl
-from mlops.adapters.azure_resources import Resources
 from mlops.adapters.container_groups import tagged
 from mlops.adapters.prices import read_prices
 from mlops.core.reaping import Cost, FlowRun, Seen, costs
 from mlops.settings import Settings
+from tasks.azure import GROUP_TAG, open_resources, open_workspace, refusing
 from tasks.network import network_task
-from tasks.provision import refusing
 
-GROUP_TAG = "mlops-flow-run"
 JOB_TAG = "prefect-flow-run"
 GROUP_VERSION = "2023-05-01"
 LONG_SECONDS = 900
@@ -45,7 +42,7 @@ def find_jobs() -> list[Seen]:
     if not settings.azure_workspace:
         return []
     with refusing():
-        found = workspace(settings).jobs(JOB_TAG)
+        found = open_workspace(settings).jobs(JOB_TAG)
     return [Seen(id=each.id, kind="job", flow_run=each.tags[JOB_TAG], ended=each.ended) for each in found]
 
 
@@ -76,9 +73,9 @@ def remove(each: Seen) -> None:
     settings = settings_module.load()
     with refusing():
         if each.kind == "job":
-            workspace(settings).cancel(each.id)
+            open_workspace(settings).cancel(each.id)
         else:
-            Resources(credential(settings), settings.azure_subscription).delete(each.id, GROUP_VERSION)
+            open_resources(settings).delete(each.id, GROUP_VERSION)
 
 
 @network_task("cost", timeout=LONG_SECONDS)
@@ -106,13 +103,6 @@ def show_removed(removed: list[Seen]) -> None:
     """What the reaper removed, as a table in the UI."""
     rows = [{"kind": each.kind, "id": each.id, "flow run": each.flow_run} for each in removed]
     create_table_artifact(key="azure-removed", table=rows, description="Left over by flow runs that had ended.")
-
-
-def workspace(settings: Settings) -> AzureMl:
-    """The workspace of the settings."""
-    return AzureMl(
-        credential(settings), settings.azure_subscription, settings.azure_resource_group, settings.azure_workspace
-    )
 
 
 def _ended_runs(since: datetime) -> list[tuple[str, FlowRun]]:

@@ -11,8 +11,9 @@ from deployments.demo.stage import Stage, prod, run_deployment, serve_all
 from mlops.adapters.azure_resources import Resource
 from mlops.adapters.datasets import iris_csv
 from mlops.adapters.registry import CHALLENGER
+from tasks.azure import GROUP_TAG
 from tasks.context import ModelContext, open_model
-from tasks.reaper import GROUP_TAG, settings_of_azure
+from tasks.reaper import settings_of_azure
 
 MODEL = "iris"
 APPROVER = "demo"

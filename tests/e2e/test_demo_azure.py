@@ -20,9 +20,9 @@ import json
 import tempfile
 from pathlib import Path
 from azureml.core import Experiment, Model
+from tasks.azure import open_workspace
 from tasks.context import open_model
-from tasks.mirror import open_workspace
-workspace = open_workspace(open_model("iris")).workspace
+workspace = open_workspace(open_model("iris").settings).workspace
 models = sorted(Model.list(workspace, name="iris"), key=lambda each: each.version)
 runs = [model.run for model in models]
 print(json.dumps([{"tags": each.tags, "description": each.description} for each in models]))
