@@ -16,7 +16,7 @@ from mlops.adapters.registry import Version
 from mlops.adapters.serving import Found
 from mlops.core.canary import StepVerdict
 from mlops.core.serving import Environment
-from mlops.core.smoke import Check
+from mlops.core.smoke import Check, failures
 from tasks.context import open_model
 from tasks.events import MODEL_RELEASED, emit
 from tasks.evidence import approval_policy, gather_evidence
@@ -124,7 +124,7 @@ def approve_in_uat(model: str, start: Start) -> str:
     approve(model, start, "uat", [])
     serve(model, "uat", start.challenger, start.uat)
     checks = smoke_test_service(model, "uat", start.challenger)
-    if failed := _failed(checks):
+    if failed := failures(checks):
         raise Ended("refused", ["UAT smoke test failed", *failed])
     approver = approve(model, start, "prod", checks)
     check_approval(model, start.challenger, start.noted, start.prod)
@@ -146,7 +146,7 @@ def roll_out(model: str, start: Start) -> list[StepVerdict]:
 def finish(model: str, start: Start) -> int:
     """Let the version answer everything in PROD and verify that it does; return the generation."""
     generation = serve(model, "prod", start.challenger, start.prod)
-    if failed := _failed(smoke_test_service(model, "prod", start.challenger)):
+    if failed := failures(smoke_test_service(model, "prod", start.challenger)):
         raise Ended("rolled back", ["PROD verification failed", *failed])
     return generation
 
@@ -172,10 +172,6 @@ def approve(model: str, start: Start, environment: Environment, checks: list[Che
     if given.decision == "reject":
         raise Ended("rejected", [f"by {given.approver}: {given.comment or 'no comment'}"])
     return str(given.approver)
-
-
-def _failed(checks: list[Check]) -> list[str]:
-    return [f"{check.name}: {check.detail}" for check in checks if not check.passed]
 
 
 def _judged(verdict: StepVerdict, earlier: list[StepVerdict]) -> StepVerdict:

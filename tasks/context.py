@@ -6,12 +6,13 @@ from functools import cached_property
 from mlops import settings as settings_module
 from mlops import spec as spec_module
 from mlops.adapters.ledger import Ledger
-from mlops.adapters.registry import Registry, open_registry
+from mlops.adapters.registry import Registry, Version, open_registry
 from mlops.adapters.services import Services, open_services
 from mlops.adapters.snapshots import Snapshots
 from mlops.adapters.store import Store, open_store
 from mlops.settings import Settings
 from mlops.spec import ModelSpec
+from tasks.network import Refused
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,34 @@ def open_model(model: str) -> ModelContext:
     """
     settings = settings_module.load()
     return ModelContext(settings, spec_module.load(settings.models_dir, model))
+
+
+def pick_version(context: ModelContext, version: str | None, alias: str, missing: str) -> Version:
+    """Look up the version that is named, else the one that an alias names, or the newest one without an alias.
+
+    Raises:
+        Refused: there is none; the message is ``missing``.
+        RegistryError: the named one is not registered.
+    """
+    registry, model = context.registry, context.spec.name
+    if version:
+        return registry.version(model, version)
+    found = registry.alias(model, alias) if alias else registry.latest(model)
+    if found is None:
+        raise Refused(missing)
+    return found
+
+
+def newest_snapshot(context: ModelContext) -> str:
+    """The id of the newest snapshot.
+
+    Raises:
+        Refused: there is none yet.
+    """
+    model = context.spec.name
+    if found := context.snapshots.latest():
+        return found
+    raise Refused(f"{model} has no snapshot yet: put files under {model}/landing/ and run the flow ingestion")
 
 
 def current_flow_run() -> str:

@@ -11,6 +11,7 @@ import msgspec
 from mlops.adapters.ledger import version_subject
 from mlops.adapters.serving import Found, read_state, wait_until_served, write_state
 from mlops.adapters.store import Conflict
+from mlops.core import smoke
 from mlops.core.serving import Served, champion_before
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
@@ -84,7 +85,7 @@ def _complete(context: ModelContext, found: Found, writer: Run) -> Mended:
     champion = found.state.champion
     context.services.ensure(context.spec.name, "prod")
     checks = ask_service(context, "prod", champion.digest)
-    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    failed = smoke.failures(checks)
     told = releases(context)
     before, first = champion_before(told, champion), not told
     if failed and (before or first):

@@ -9,8 +9,8 @@ from mlops.adapters import bundles
 from mlops.adapters.registry import CHAMPION, Version
 from mlops.core.evaluation import Metrics
 from tasks.azure import open_workspace, refusing
-from tasks.context import current_flow_run, open_model
-from tasks.network import Refused, network_task
+from tasks.context import current_flow_run, open_model, pick_version
+from tasks.network import network_task
 
 LONG_SECONDS = 600
 
@@ -18,11 +18,8 @@ LONG_SECONDS = 600
 @network_task("version to mirror")
 def version_to_mirror(model: str, version: str | None) -> Version:
     """The version that is named, else the champion."""
-    registry = open_model(model).registry
-    found = registry.version(model, version) if version else registry.alias(model, CHAMPION)
-    if found is None:
-        raise Refused(f"{model} has no champion: release a version, or name one")
-    return found
+    missing = f"{model} has no champion: release a version, or name one"
+    return pick_version(open_model(model), version, CHAMPION, missing)
 
 
 @network_task("experiment run", timeout=LONG_SECONDS)
@@ -37,7 +34,7 @@ def show_run(model: str, version: Version) -> str:
     }
     run_id = f"{model}-{version.version}-{version.digest[:8]}"
     with refusing():
-        open_workspace(context.settings).log_run(model, run_id, _scalars(metrics), confusion, files)
+        open_workspace(context.settings).log_run(model, run_id, metrics.scalars, confusion, files)
     return run_id
 
 
@@ -66,8 +63,3 @@ def show_mirror(model: str, version: Version, run_id: str, registered: str) -> N
     }
     rows = [{"what": name, "value": value} for name, value in facts.items()]
     create_table_artifact(key=f"{model}-mirror", table=rows, description=f"{model} version {version.version}")
-
-
-def _scalars(metrics: Metrics) -> dict[str, float]:
-    named = {"accuracy": metrics.accuracy, "log_loss": metrics.log_loss, "roc_auc": metrics.roc_auc}
-    return {name: value for name, value in named.items() if value is not None} | {"holdout_rows": float(metrics.rows)}

@@ -19,18 +19,17 @@ from mlops.adapters.store import Conflict
 from mlops.core import smoke
 from mlops.core.bundle import ServedModel
 from mlops.core.serving import Environment, Served, state_key
-from tasks.context import ModelContext, current_flow_run, open_model
+from tasks.context import ModelContext, current_flow_run, open_model, pick_version
 from tasks.network import Refused, network_task
 
 
 @network_task("resolve challenger", resumable=True)
 def resolve_challenger(model: str, version: str | None) -> Version:
     """Look up the version to release: the registry's challenger unless one is named."""
-    registry = open_model(model).registry
-    found = registry.version(model, version) if version else registry.alias(model, CHALLENGER)
-    if found is None:
-        raise Refused(f"{model} has no challenger: the flow validation makes one, or name a version")
-    if accepted_gate(open_model(model), found.digest) is None:
+    context = open_model(model)
+    missing = f"{model} has no challenger: the flow validation makes one, or name a version"
+    found = pick_version(context, version, CHALLENGER, missing)
+    if accepted_gate(context, found.digest) is None:
         raise Refused(f"version {found.version} of {model} has not passed validation; run the flow validation on it")
     return found
 

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.context import current_flow_run, open_model
+from tasks.context import current_flow_run, newest_snapshot, open_model
 from tasks.network import Refused, network_task
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def load_past(model: str, data: str | None, window: str | None, train: str | Non
         asked = Asked(window=parse_length(window) if window else None, train=parse_length(train) if train else None)
         if data:
             return prepare(read_table(Path(data)), data, asked, spec)
-        snapshot = context.snapshots.latest()
-        if snapshot is None:
-            raise Refused(f"{model} has no snapshot yet: put files under {model}/landing/ and run the flow ingestion")
+        snapshot = newest_snapshot(context)
         return prepare_rows(context.snapshots.load(snapshot, spec.data), f"snapshot {snapshot[:12]}", asked, spec)
     except (FileError, StreamError) as error:
         raise Refused(str(error)) from error

@@ -19,8 +19,8 @@ from mlops.core.bundle import LINEAGE, Lineage
 from mlops.core.evaluation import Metrics
 from mlops.core.rivals import Choice, Contest, Rival
 from mlops.spec import Candidate, ModelSpec
-from tasks.context import ModelContext, open_model
-from tasks.network import Refused, network_task
+from tasks.context import ModelContext, newest_snapshot, open_model
+from tasks.network import network_task
 from tasks.windows import find_alarm
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def load_rows(model: str, snapshot: str | None, alarm: str | None) -> Rows:
     With an alarm, the data since its onset are a training set of their own, where they suffice.
     """
     context = open_model(model)
-    snapshot = snapshot or context.snapshots.latest()
-    if snapshot is None:
-        raise Refused(f"{model} has no snapshot yet: put files under {model}/landing/ and run the flow ingestion")
+    snapshot = snapshot or newest_snapshot(context)
     onset = find_alarm(context, alarm).moment if alarm else None
     return Rows(snapshot, contest_of(context, snapshot, onset), onset)
 
@@ -128,7 +126,7 @@ def track_candidate(
         model,
         name=str(entrant),
         params={"estimator": chosen.estimator, "trained_on": entrant.rival, **chosen.params},
-        metrics=_scalars(metrics),
+        metrics=metrics.scalars,
         tags={"snapshot": rows.snapshot, "spec": context.spec.digest, "code": code_digest()},
     )
     return Trained(entrant, estimator, metrics, answers, run_id)
@@ -213,11 +211,6 @@ def _compared(each: Trained) -> tuple[str, ...]:
     metrics = each.metrics
     numbers = (f"{metrics.accuracy:.4f}", f"{metrics.log_loss:.4f}", _text(metrics.roc_auc))
     return each.entrant.candidate, each.entrant.rival, *numbers
-
-
-def _scalars(metrics: Metrics) -> dict[str, float]:
-    named = {"accuracy": metrics.accuracy, "log_loss": metrics.log_loss, "roc_auc": metrics.roc_auc}
-    return {name: value for name, value in named.items() if value is not None} | {"holdout_rows": float(metrics.rows)}
 
 
 def _text(value: float | None) -> str:

@@ -17,26 +17,23 @@ from mlops.adapters.services import key_file, open_services
 from mlops.adapters.serving import read_state, wait_until_served
 from mlops.adapters.smoke import smoke_test
 from mlops.adapters.store import open_store
+from mlops.core import smoke
 from mlops.core.bundle import ServedModel
 from mlops.core.promotion import Decision, decide
 from mlops.core.serving import Served, ServingState, state_key
 from tasks.bundles import bundle_lineage, served_answers, trained_answers
-from tasks.context import ModelContext, current_flow_run, open_model
-from tasks.network import Refused, network_task
+from tasks.context import ModelContext, current_flow_run, open_model, pick_version
+from tasks.network import network_task
 from tasks.train import contest_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@network_task("resolve challenger", resumable=True)
+@network_task("resolve version", resumable=True)
 def resolve_version(model: str, version: str | None) -> Version:
     """Look up a version, the newest one unless named."""
-    registry = open_model(model).registry
-    found = registry.version(model, version) if version else registry.latest(model)
-    if found is None:
-        raise Refused(f"{model} has no registered version yet: run the flow training")
-    return found
+    return pick_version(open_model(model), version, "", f"{model} has no registered version yet: run the flow training")
 
 
 @network_task("compare with the champion", timeout=600)
@@ -96,7 +93,7 @@ def validate_infrastructure(model: str, challenger: Version) -> tuple[bool, str]
             checks = smoke_test(service.url, key, context.spec, described, challenger.digest)
         finally:
             services.remove(model, "uat")
-    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    failed = smoke.failures(checks)
     return not failed, "; ".join(failed) or f"{len(checks)} checks passed in the scoring service"
 
 

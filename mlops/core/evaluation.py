@@ -37,6 +37,13 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     confusion: tuple[tuple[int, ...], ...]
     """Rows by true class, columns by predicted class, in the order of the target's classes."""
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """Those that are one number, by the names that experiment tracking shows."""
+        named = {"accuracy": self.accuracy, "log_loss": self.log_loss, "roc_auc": self.roc_auc}
+        known = {name: value for name, value in named.items() if value is not None}
+        return known | {"holdout_rows": float(self.rows)}
+
 
 def evaluate(labels: Sequence[str] | Series, probabilities: Floats, classes: Sequence[str]) -> Metrics:
     """Measure probabilities [rows, classes] against labels; not-a-number in, not-a-number out.

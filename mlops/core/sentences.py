@@ -74,9 +74,7 @@ def drift_sentences(findings: Sequence[Finding]) -> list[str]:
     said = []
     if alone:
         more = f" and {len(alone) - NAMED} more" if len(alone) > NAMED else ""
-        said.append(
-            f"Not as in training: {', '.join(map(called, alone[:NAMED]))}{more}. That alone is no reason to retrain."
-        )
+        said.append(f"Not as in training: {', '.join(map(called, alone[:NAMED]))}{more}. {ALONE}")
     for found in pairs:
         before, now = found.before.get("correlation", 0.0), found.now.get("correlation", 0.0)
         said.append(

@@ -19,17 +19,21 @@ class Check(msgspec.Struct, frozen=True):
 
 def junit(suite: str, checks: list[Check]) -> bytes:
     """Write checks as JUnit XML, which CI systems show."""
-    failures = sum(not check.passed for check in checks)
-    total = f"{sum(check.seconds for check in checks):.3f}"
+    failed, total = len(failures(checks)), f"{sum(check.seconds for check in checks):.3f}"
     root = ElementTree.Element("testsuites")
     node = ElementTree.SubElement(
-        root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failures), errors="0", time=total
+        root, "testsuite", name=suite, tests=str(len(checks)), failures=str(failed), errors="0", time=total
     )
     for check in checks:
         case = ElementTree.SubElement(node, "testcase", classname=suite, name=check.name, time=f"{check.seconds:.3f}")
         if not check.passed:
             ElementTree.SubElement(case, "failure", message=check.detail)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def failures(checks: list[Check]) -> list[str]:
+    """The checks that failed, each with what went wrong."""
+    return [f"{check.name}: {check.detail}" for check in checks if not check.passed]
 
 
 def rows(checks: list[Check]) -> list[dict[str, str]]:

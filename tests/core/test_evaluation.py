@@ -66,7 +66,9 @@ def test_sure_mistakes_cost_a_bounded_loss() -> None:
 
 def test_auc_is_undefined_for_one_class_and_skips_absent_ones() -> None:
     labels, shares = sample(60, CLASSES)
-    assert evaluate(["no"] * 60, shares, CLASSES).roc_auc is None
+    one = evaluate(["no"] * 60, shares, CLASSES)
+    assert one.roc_auc is None
+    assert one.scalars == {"accuracy": one.accuracy, "log_loss": one.log_loss, "holdout_rows": 60.0}
     two = [label if label != "yes" else "no" for label in labels]
     assert evaluate(two, shares, CLASSES).roc_auc is not None
 

@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from mlops.core.smoke import Check, junit, rows
+from mlops.core.smoke import Check, failures, junit, rows
 
 CHECKS = [Check("ready", True, "version 1", 0.01), Check('golden "1" & co', False, "answered '0', expected '1'", 0.25)]
 
@@ -19,3 +19,8 @@ def test_junit_counts_and_names_the_failures() -> None:
 def test_rows_say_what_failed() -> None:
     assert [row["result"] for row in rows(CHECKS)] == ["passed", "FAILED"]
     assert rows(CHECKS)[1]["milliseconds"] == "250.0"
+
+
+def test_what_failed_is_told_with_its_detail() -> None:
+    assert failures(CHECKS) == ["golden \"1\" & co: answered '0', expected '1'"]
+    assert failures(CHECKS[:1]) == []
