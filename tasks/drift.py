@@ -16,7 +16,7 @@ from mlops.core.verdict import Verdict
 from mlops.core.windows import Window
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
-from tasks.windows import answered_rows, judged_windows, now_or, probabilities, unjudged_since, window_rows
+from tasks.windows import answered_rows, judged_windows, logged_answers, now_or, unjudged_since, window_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def judge_window(model: str, window: Window, until: datetime | None, waiting: bo
     verdict = verdicts.judge(
         _reference(context, digest),
         rows,
-        probabilities(rows),
+        logged_answers(rows),
         rows[context.spec.data.target.name],
         context.spec.data,
         context.spec.drift,

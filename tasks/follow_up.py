@@ -19,14 +19,14 @@ from tasks.windows import (
     Alarm,
     Judged,
     answered_rows,
-    answers,
     asked,
     due_windows,
     judged_rows,
     judged_windows,
+    logged_answers,
     newest_alarm,
+    retrainings_for,
 )
-from tasks.windows import probabilities as logged_answers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def due_follow_up(model: str) -> FollowUp | None:
     """
     context = open_model(model)
     alarm = newest_alarm(context)
-    given = answers(context, alarm.name) if alarm else []
+    given = retrainings_for(context, alarm.name) if alarm else []
     if alarm is None or not given or _over(given) or _waiting(context, alarm):
         return None
     newest = judged_windows(context)[-1]
@@ -72,7 +72,7 @@ def due_follow_up(model: str) -> FollowUp | None:
 def closely_followed(context: ModelContext) -> bool:
     """Whether the newest alarm's first follow-ups are still to come; until then no refresh is tried."""
     alarm = newest_alarm(context)
-    given = answers(context, alarm.name) if alarm else []
+    given = retrainings_for(context, alarm.name) if alarm else []
     return bool(given) and len(given) <= rivals.CLOSE_FOLLOW_UPS and not _over(given)
 
 
@@ -87,7 +87,7 @@ def measure_outcomes(model: str) -> list[str]:
     context = open_model(model)
     found, settled = asked(context), []
     for alarm in found:
-        given = answers(context, alarm.name)
+        given = retrainings_for(context, alarm.name)
         if not given or context.ledger.find("outcome", alarm.name):
             continue
         measured = outcome_of(context, alarm)
@@ -108,7 +108,7 @@ def outcome_of(context: ModelContext, alarm: Alarm) -> Outcome:
     """
     history = judged_windows(context)
     at = next(at for at, judged in enumerate(history) if judged.window.name == alarm.name)
-    made = {entry.numbers["version"] for entry in answers(context, alarm.name)}
+    made = {entry.numbers["version"] for entry in retrainings_for(context, alarm.name)}
     rows = _labelled(context, [judged for judged in history[at + 1 :] if judged.verdict.version in made])
     target, placed = context.spec.data.target, logged_answers(rows)
     old = served_answers(context, alarm.judged.digest, rows) if len(rows) else placed
@@ -136,7 +136,7 @@ def _progress(context: ModelContext, alarm: Alarm) -> Progress:
 
 
 def _over(given: list[Entry], superseded: bool = False) -> bool:
-    """Whether an alarm with these answers is no longer followed up."""
+    """Whether an alarm with these retrainings is no longer followed up."""
     last = given[-1]
     complete = last.decision == "given up" or msgspec.convert(last.numbers["progress"], Progress).complete
     return complete or superseded

@@ -26,7 +26,7 @@ def due_refresh(model: str) -> FollowUp | None:
         return None
     newest = history[-1]
     since = _since_training(context, history)
-    attempts = [_attempt(context, entry) for entry in _answers(context)]
+    attempts = [_attempt(context, entry) for entry in _refreshed(context)]
     policy = context.spec.drift
     windows = settled([judged.verdict for judged in since])
     due = refresh_due(policy, attempts, windows, newest.verdict)
@@ -58,8 +58,8 @@ def _since_training(context: ModelContext, history: list[Judged]) -> list[Judged
     return history[at + 1 :]
 
 
-def _answers(context: ModelContext) -> list[Entry]:
-    """The answers to refreshes, oldest first."""
+def _refreshed(context: ModelContext) -> list[Entry]:
+    """What the retrainings for refreshes came to, oldest first."""
     asked = {entry.subject for entry in context.ledger.decided("refresh", "due")}
     return [entry for entry in context.ledger.entries("retraining") if entry.subject in asked]
 

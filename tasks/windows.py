@@ -132,7 +132,7 @@ def newest_alarm(context: ModelContext) -> Alarm | None:
     return find_alarm(context, found[-1].window.name) if found else None
 
 
-def answers(context: ModelContext, alarm: str) -> list[Entry]:
+def retrainings_for(context: ModelContext, alarm: str) -> list[Entry]:
     """What the retrainings for an alarm came to, the first one and its follow-ups, oldest first."""
     return [entry for entry in context.ledger.entries("retraining") if entry.numbers.get("alarm") == alarm]
 
@@ -190,8 +190,8 @@ def window_rows(context: ModelContext, *chosen: Window) -> "pd.DataFrame":
     return pd.concat([windows.inside(rows, window, context.spec.data) for window in chosen], ignore_index=True)
 
 
-def probabilities(rows: "pd.DataFrame") -> "np.ndarray":
-    """The logged answers [rows, classes]."""
+def logged_answers(rows: "pd.DataFrame") -> "np.ndarray":
+    """The probabilities that were logged as answers [rows, classes]."""
     import numpy as np
 
     return np.array(rows["_probabilities"].to_list(), dtype=float)
