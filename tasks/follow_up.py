@@ -16,8 +16,8 @@ from tasks.bundles import served_answers
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import network_task
 from tasks.windows import (
-    Alarm,
     Judged,
+    Occasion,
     answered_rows,
     asked,
     due_windows,
@@ -101,7 +101,7 @@ def measure_outcomes(model: str) -> list[str]:
     return settled
 
 
-def outcome_of(context: ModelContext, alarm: Alarm) -> Outcome:
+def outcome_of(context: ModelContext, alarm: Occasion) -> Outcome:
     """Compare the answers since an alarm that its versions gave with those of the version before them.
 
     What the next alarm's versions answer is that alarm's outcome.
@@ -115,12 +115,12 @@ def outcome_of(context: ModelContext, alarm: Alarm) -> Outcome:
     return outcomes.measure(rows[target.name], placed, old, target.classes, _before(alarm, history[: at + 1]))
 
 
-def _waiting(context: ModelContext, alarm: Alarm) -> bool:
+def _waiting(context: ModelContext, alarm: Occasion) -> bool:
     """Whether a follow-up that was due has no answer yet."""
     return any(context.ledger.find("retraining", entry.subject) is None for entry in due_windows(context, alarm))
 
 
-def _progress(context: ModelContext, alarm: Alarm) -> Progress:
+def _progress(context: ModelContext, alarm: Occasion) -> Progress:
     """How much is new, with the labels that no ingestion has read yet."""
     import pandas as pd
 
@@ -156,7 +156,7 @@ def _labelled(context: ModelContext, chosen: list[Judged]) -> "pd.DataFrame":
     return found[known].sort_values(windows.clock(schema), kind="stable").reset_index(drop=True)
 
 
-def _before(alarm: Alarm, history: list[Judged]) -> float | None:
+def _before(alarm: Occasion, history: list[Judged]) -> float | None:
     """The old model's loss from the onset to the alarm, over labelled rows."""
     losses = [
         (judged.verdict.numbers.get("log_loss"), judged.verdict.labelled)
@@ -168,7 +168,7 @@ def _before(alarm: Alarm, history: list[Judged]) -> float | None:
     return sum(loss * rows for loss, rows in known) / total if total else None
 
 
-def _publish(context: ModelContext, alarm: Alarm, measured: Outcome, given: list[Entry], over: bool) -> None:
+def _publish(context: ModelContext, alarm: Occasion, measured: Outcome, given: list[Entry], over: bool) -> None:
     model = context.spec.name
     asks = "refresh" if alarm.refresh else "alarm"
     facts = [
@@ -194,7 +194,7 @@ def _answer(entry: Entry) -> str:
     return f"{trained}: {entry.decision}"
 
 
-def _record(context: ModelContext, alarm: Alarm, measured: Outcome) -> None:
+def _record(context: ModelContext, alarm: Occasion, measured: Outcome) -> None:
     context.ledger.record(
         "outcome",
         alarm.name,

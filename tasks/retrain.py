@@ -11,7 +11,7 @@ from tasks.bundles import bundle_lineage
 from tasks.context import ModelContext, current_flow_run, open_model
 from tasks.network import Refused, network_task
 from tasks.runs import describe_run
-from tasks.windows import Alarm, find_alarm, newest_alarm, standing_alarms
+from tasks.windows import Occasion, find_alarm, newest_alarm, standing_alarms
 
 MOST_TRIES = 3
 """Runs that may die on one window before it is given up: what kills three runs will kill a fourth."""
@@ -97,7 +97,7 @@ def version_digest(model: str, version: str) -> str:
     return open_model(model).registry.version(model, version).digest
 
 
-def _superseded(context: ModelContext, alarm: Alarm) -> str:
+def _superseded(context: ModelContext, alarm: Occasion) -> str:
     """Why an alarm that no run has answered needs no answer, if so."""
     newest = newest_alarm(context)
     if newest is None or newest.name == alarm.name:
@@ -107,7 +107,7 @@ def _superseded(context: ModelContext, alarm: Alarm) -> str:
     return _of_the_past(alarm)
 
 
-def _of_the_past(alarm: Alarm) -> str:
+def _of_the_past(alarm: Occasion) -> str:
     return f"tells of version {alarm.judged.verdict.version}, which no longer serves"
 
 

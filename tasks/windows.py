@@ -46,15 +46,16 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """A retrain verdict, and where the loss that it is about began."""
+class Occasion:
+    """What asked for a retraining: an alarm, or a refresh."""
 
     judged: Judged
     onset: Judged
+    """Where the loss that an alarm is about began; of a refresh, the first window since the last training."""
 
     @property
     def name(self) -> str:
-        """The alarming window."""
+        """The window that asks."""
         return self.judged.window.name
 
     @property
@@ -81,7 +82,7 @@ def judged_windows(context: ModelContext) -> list[Judged]:
     return sorted(found, key=lambda judged: (judged.window.start, judged.window.last))
 
 
-def find_alarm(context: ModelContext, name: str) -> Alarm:
+def find_alarm(context: ModelContext, name: str) -> Occasion:
     """Look an alarm up by its window; a refresh is one whose onset is the first window since the last training.
 
     Raises:
@@ -92,7 +93,7 @@ def find_alarm(context: ModelContext, name: str) -> Alarm:
     refresh = context.ledger.find("refresh", name)
     if at is not None and refresh is not None and refresh.decision == "due":
         onset_name = refresh.numbers["onset"]
-        return Alarm(history[at], next(judged for judged in history if judged.window.name == onset_name))
+        return Occasion(history[at], next(judged for judged in history if judged.window.name == onset_name))
     if at is None or history[at].verdict.verdict != "retrain":
         found = "no verdict" if at is None else f"the verdict {history[at].verdict.verdict}"
         model = context.spec.name
@@ -100,10 +101,10 @@ def find_alarm(context: ModelContext, name: str) -> Alarm:
     version = history[at].verdict.version
     same = [each for each in history[: at + 1] if each.verdict.version == version and each.verdict.performance]
     onset = rivals.beginning([judged.verdict for judged in same], context.spec.drift.of)
-    return Alarm(history[at], same[onset])
+    return Occasion(history[at], same[onset])
 
 
-def asked(context: ModelContext) -> list[Alarm]:
+def asked(context: ModelContext) -> list[Occasion]:
     """Everything that asked for a retraining, alarms that stand and refreshes, oldest first."""
     names = {entry.subject for entry in context.ledger.decided("refresh", "due")}
     names |= {each.window.name for each in standing_alarms(context)}
@@ -126,7 +127,7 @@ def standing_alarms(context: ModelContext) -> list[Judged]:
     ]
 
 
-def newest_alarm(context: ModelContext) -> Alarm | None:
+def newest_alarm(context: ModelContext) -> Occasion | None:
     """The last alarm that stands; those before it are superseded."""
     found = standing_alarms(context)
     return find_alarm(context, found[-1].window.name) if found else None
@@ -137,7 +138,7 @@ def retrainings_for(context: ModelContext, alarm: str) -> list[Entry]:
     return [entry for entry in context.ledger.entries("retraining") if entry.numbers.get("alarm") == alarm]
 
 
-def due_windows(context: ModelContext, alarm: Alarm) -> list[Entry]:
+def due_windows(context: ModelContext, alarm: Occasion) -> list[Entry]:
     """The windows at which an alarm's follow-up was due, oldest first."""
     due = context.ledger.decided("follow_up", "due")
     return [entry for entry in due if entry.numbers["alarm"] == alarm.name]
