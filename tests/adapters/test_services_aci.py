@@ -14,7 +14,7 @@ from mlops.adapters.azure_auth import SECRET_FILE
 from mlops.adapters.azure_vault import Vault
 from mlops.adapters.services import ServiceError, open_services
 from mlops.adapters.services.aci import AciServices
-from mlops.adapters.services.aci_group import KEYS
+from mlops.adapters.services.container import KEYS
 from mlops.adapters.services.keys import ensure_key, key_of, write_private
 from mlops.adapters.store_blob import CONNECTION_STRING_FILE
 from mlops.settings import Settings, SettingsError

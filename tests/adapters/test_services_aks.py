@@ -19,6 +19,7 @@ from mlops.adapters.services import ServiceError, aks, key_file, open_services
 from mlops.adapters.services.aks import AksServices
 from mlops.adapters.services.aks_manifests import build_manifests
 from mlops.adapters.services.cluster import Manifest
+from mlops.adapters.services.container import KEYS
 from mlops.settings import Settings, SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def image(services: AksServices) -> str:
 
 
 def test_every_manifest_is_what_kubernetes_schemas_allow(settings: Settings) -> None:
-    manifests = build_manifests(settings, "iris", "prod", {"MLOPS_SCORING_LIMIT_BATCH": "7"}, {"scoring-keys": "k"})
+    manifests = build_manifests(settings, "iris", "prod", {"MLOPS_SCORING_LIMIT_BATCH": "7"}, {KEYS: "k"})
     for each in manifests:
         validate(each)
     assert [each["kind"] for each in manifests] == list(aks.KINDS)
@@ -137,7 +138,7 @@ def test_keys_are_in_the_secret_alone(services: AksServices, cluster: ApiServer,
     services.ensure("iris", "prod")
     key = key_file(settings, "iris", "prod").read_text().strip()
     (secret,) = cluster._objects["/api/v1/namespaces/mlops/secrets"].values()
-    assert base64.b64decode(secret["data"]["scoring-keys"]).decode().strip() == key
+    assert base64.b64decode(secret["data"][KEYS]).decode().strip() == key
     assert [path for _, path, body in cluster.requests if key in body] == [f"/api/v1/namespaces/mlops/secrets/{NAME}"]
 
 
@@ -149,7 +150,7 @@ def test_a_new_key_restarts_nothing(services: AksServices, cluster: ApiServer, s
     services.ensure("iris", "prod")
     assert deployment(services)["metadata"]["generation"] == generation
     (secret,) = cluster._objects["/api/v1/namespaces/mlops/secrets"].values()
-    assert base64.b64decode(secret["data"]["scoring-keys"]) == b"another-key\n"
+    assert base64.b64decode(secret["data"][KEYS]) == b"another-key\n"
 
 
 def test_a_new_image_is_rolled_out_and_said_before(

@@ -2,7 +2,6 @@
 
 import fcntl
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from mlops.adapters.azure_vault import Vault, VaultError
 from mlops.adapters.services import ReplacementFailed, Service, ServiceError
 from mlops.adapters.services.aci_group import (
     ENVIRONMENT,
-    KEYS,
     MODEL,
     SCORING,
     Wanted,
@@ -39,12 +37,11 @@ from mlops.adapters.services.aci_view import (
     service_of,
     state_of,
 )
+from mlops.adapters.services.container import limits, secret_files
 from mlops.adapters.services.keys import ensure_key, find_key
-from mlops.adapters.store_blob import CONNECTION_STRING_FILE, SAS_FILE
 from mlops.settings import Settings
 
 logger = logging.getLogger(__name__)
-LIMITS = "MLOPS_SCORING_LIMIT_"
 TLS_SHARE_KEY = "tls-share-key"
 START_SECONDS = 160.0
 """Pulling the image, starting and the first certificate took Azure a minute or two; tasks wait for three."""
@@ -209,16 +206,14 @@ class AciServices:
         poller.result()
 
     def _wanted(self, model: str, environment: str, keys: Path | None) -> aci.ContainerGroup:
-        found = {name: read_secret(self._settings, name) for name in (CONNECTION_STRING_FILE, SAS_FILE)}
         return build_group(
             self._settings,
             Wanted(
                 model=model,
                 environment=environment,
                 slot=self._slot,
-                variables={name: value for name, value in os.environ.items() if name.startswith(LIMITS)},
-                secrets={name: text for name, text in found.items() if text}
-                | {KEYS: keys.read_text("utf-8") if keys else ""},
+                variables=limits(),
+                secrets=secret_files(self._settings, keys),
                 share_key=self._share_key(),
             ),
         )

@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 from azure.mgmt.containerinstance import models as aci
 
+from mlops.adapters.services.container import PORT, STATE_FOLDER, variables
 from mlops.settings import Settings
 
 SCORING, TLS = "scoring", "tls"
-PORT = 8080
 SECRETS_FOLDER = "/run/secrets"
-KEYS = "scoring-keys"
 ROLE, MODEL, ENVIRONMENT, DIGEST = "mlops-role", "mlops-model", "mlops-environment", "mlops-digest"
 SLOT = "mlops-slot"
 """Which of two groups behind a gateway it is; empty where there is only one."""
@@ -110,12 +109,11 @@ def _scoring(settings: Settings, wanted: Wanted) -> aci.Container:
         ports=[aci.ContainerPort(protocol="TCP", port=PORT)],
         resources=_resources(settings.azure_scoring_cpu, settings.azure_scoring_memory),
         environment_variables=[
-            aci.EnvironmentVariable(name=name, value=value)
-            for name, value in sorted(_variables(settings, wanted).items())
+            aci.EnvironmentVariable(name=name, value=value) for name, value in _variables(settings, wanted)
         ],
         volume_mounts=[
             aci.VolumeMount(name="secrets", mount_path=SECRETS_FOLDER, read_only=True),
-            aci.VolumeMount(name="state", mount_path="/var/lib/mlops"),
+            aci.VolumeMount(name="state", mount_path=STATE_FOLDER),
         ],
         # Alive, not ready: one whose store is away serves on, and one that nothing was released to waits.
         liveness_probe=aci.ContainerProbe(
@@ -125,20 +123,9 @@ def _scoring(settings: Settings, wanted: Wanted) -> aci.Container:
     )
 
 
-def _variables(settings: Settings, wanted: Wanted) -> dict[str, str]:
-    return {
-        **wanted.variables,
-        "MLOPS_STORE": settings.store_uri,
-        "MLOPS_HOST": "0.0.0.0",  # noqa: S104 - Inside the group; only Caddy's ports are reachable.
-        "MLOPS_STATE_DIR": "/var/lib/mlops",
-        "MLOPS_SECRETS_DIR": SECRETS_FOLDER,
-        "MLOPS_AZURE_SIGN_IN": "managed_identity",
-        "MLOPS_AZURE_IDENTITY": settings.azure_identity,
-        "MLOPS_SCORING_MODEL": wanted.model,
-        "MLOPS_SCORING_ENVIRONMENT": wanted.environment,
-        "MLOPS_SCORING_BIND_PORT": str(PORT),
-        "MLOPS_SCORING_KEYS_FILE": f"{SECRETS_FOLDER}/{KEYS}",
-    }
+def _variables(settings: Settings, wanted: Wanted) -> list[tuple[str, str]]:
+    sign_in = {"MLOPS_AZURE_SIGN_IN": "managed_identity", "MLOPS_AZURE_IDENTITY": settings.azure_identity}
+    return variables(settings, wanted.model, wanted.environment, SECRETS_FOLDER, {**wanted.variables, **sign_in})
 
 
 def _tls(settings: Settings, wanted: Wanted) -> aci.Container:

@@ -1,12 +1,10 @@
 """Scoring services on Kubernetes: Deployment, Service, autoscaler, disruption budget and ingress of each."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops.adapters.azure_auth import read_secret
 from mlops.adapters.services import Service, ServiceError
 from mlops.adapters.services.aks_manifests import (
     DIGEST,
@@ -18,13 +16,11 @@ from mlops.adapters.services.aks_manifests import (
     object_name,
 )
 from mlops.adapters.services.cluster import Cluster, Manifest
+from mlops.adapters.services.container import limits, secret_files
 from mlops.adapters.services.keys import ensure_key, find_key
 from mlops.settings import Settings
 
 logger = logging.getLogger(__name__)
-LIMITS = "MLOPS_SCORING_LIMIT_"
-MOUNTED = ("storage-connection-string", "storage-sas")
-"""Secrets that open the store, where there are any; else the workload's identity does."""
 START_SECONDS = 160.0
 POLL_SECONDS = 0.5
 KINDS = ("Secret", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress")
@@ -87,10 +83,8 @@ class AksServices:
         return sorted(found, key=lambda each: (each.model, each.environment))
 
     def _wanted(self, model: str, environment: str, keys: Path | None) -> list[Manifest]:
-        secrets = {name: text for name in MOUNTED if (text := read_secret(self._settings, name))}
-        secrets["scoring-keys"] = keys.read_text("utf-8") if keys else ""
-        limits = {name: value for name, value in os.environ.items() if name.startswith(LIMITS)}
-        return build_manifests(self._settings, model, environment, limits, secrets)
+        secrets = secret_files(self._settings, keys)
+        return build_manifests(self._settings, model, environment, limits(), secrets)
 
     def _find(self, name: str) -> Manifest | None:
         return self._cluster.find("Deployment", name)

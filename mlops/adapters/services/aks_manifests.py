@@ -8,13 +8,13 @@ from string import Template
 import yaml
 
 from mlops.adapters.services.cluster import Manifest
+from mlops.adapters.services.container import variables
 from mlops.settings import Settings
 
 TEMPLATE = "infra/kubernetes/scoring.yaml"
 DIGEST = "mlops/digest"
 MODEL, ENVIRONMENT = "mlops.model", "mlops.environment"
 OWNED = "app.kubernetes.io/managed-by=mlops-loop,app.kubernetes.io/component=scoring"
-PORT = 8080
 BODY_BYTES = 8 * 1024 * 1024
 """The largest request that a service takes unless its limits say otherwise."""
 SECRETS_FOLDER = "/etc/mlops/secrets"
@@ -88,16 +88,6 @@ def _secret(name: str, secrets: Mapping[str, str]) -> Manifest:
 
 
 def _env(settings: Settings, model: str, environment: str, limits: Mapping[str, str]) -> list[dict[str, str]]:
-    variables = {
-        **limits,
-        "MLOPS_STORE": settings.store_uri,
-        "MLOPS_HOST": "0.0.0.0",  # noqa: S104 - In a pod, which only its Service reaches.
-        "MLOPS_STATE_DIR": "/var/lib/mlops",
-        "MLOPS_SECRETS_DIR": SECRETS_FOLDER,
-        "MLOPS_AZURE_SIGN_IN": "workload_identity",  # Its variables come from the cluster's webhook.
-        "MLOPS_SCORING_MODEL": model,
-        "MLOPS_SCORING_ENVIRONMENT": environment,
-        "MLOPS_SCORING_BIND_PORT": str(PORT),
-        "MLOPS_SCORING_KEYS_FILE": f"{SECRETS_FOLDER}/scoring-keys",
-    }
-    return [{"name": key, "value": value} for key, value in sorted(variables.items())]
+    sign_in = {"MLOPS_AZURE_SIGN_IN": "workload_identity"}  # Its variables come from the cluster's webhook.
+    told = variables(settings, model, environment, SECRETS_FOLDER, {**limits, **sign_in})
+    return [{"name": name, "value": value} for name, value in told]
