@@ -14,13 +14,13 @@ import pytest
 import uvicorn
 import yaml
 
-from infra.azure_twin.kubernetes import ApiServer
 from mlops.adapters.services import ServiceError, aks, key_file, open_services
 from mlops.adapters.services.aks import AksServices
 from mlops.adapters.services.aks_manifests import build_manifests
 from mlops.adapters.services.cluster import Manifest
 from mlops.adapters.services.container import KEYS
 from mlops.settings import Settings, SettingsError
+from tests.fakes.kubernetes_api import ApiServer
 
 ROOT = Path(__file__).parents[2]
 VERSION = "1.33"

@@ -10,7 +10,7 @@ from infra.azure_twin.entra_errors import KNOWN
 from infra.azure_twin.errors import DOCUMENTED, Documented
 from infra.azure_twin.faults import SERVICE, TRANSPORT
 from infra.azure_twin.services.azure_ml import FAULTS
-from infra.azure_twin.sources import CHECKED, MEANING
+from tests.infra.azure_twin.sources import CHECKED, MEANING
 
 ROOT = Path(__file__).parents[3]
 SOURCES = (".py", ".json", ".yaml", ".Dockerfile")
