@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from benchmarks.drift_data import SHAPES, Floats, Population, Rows, Shape
+from benchmarks.drift_data import SHAPES, Population, Rows, Shape
+from mlops.core.arrays import Floats
 from mlops.core.profile import Reference
 from mlops.core.verdict import Verdict, judge
 from mlops.spec import Drift

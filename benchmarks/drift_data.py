@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mlops.core.arrays import Floats
 from mlops.core.profile import Reference, reference
 from mlops.core.schema import Column, Schema, Target
 
-Floats = npt.NDArray[np.float64]
 Shape = Literal["normal", "mixed", "categorical"]
 SHAPES: tuple[Shape, ...] = ("normal", "mixed", "categorical")
 RHO = 0.2

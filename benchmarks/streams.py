@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mlops.core.arrays import Floats
+
 INPUTS = 8
 TOWNS = ("Bonn", "Kiel", "Ulm", "Wismar")
 

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from mlops.core.arrays import Floats
 
 FEW = 7
 """Most columns that are taken one by one; NumPy sums up to so many in the same order."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame, Series
 
 from mlops.core import training
+from mlops.core.arrays import Floats
 from mlops.core.drift import Reference, reference
 from mlops.core.quality import FileError
 from mlops.core.schema import Schema, Target
@@ -25,8 +26,6 @@ SMOOTHING = 1.0
 """Rows added to each cell of predictions by labels, so that none is impossible (Laplace)."""
 HELD_OUT = 0.4
 """Share of the reference that the model is not fitted on."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

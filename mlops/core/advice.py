@@ -7,11 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mlops.core.evaluation import Floats
+from mlops.core.arrays import Floats
 from mlops.core.outcome import TOLERANCE
+from mlops.core.promotion import Z95
 from mlops.core.replay import PolicyResult
-
-Z95 = 1.959964
 
 
 class Difference(msgspec.Struct, frozen=True):

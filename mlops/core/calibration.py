@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from mlops.core.arrays import Floats
 from mlops.core.findings import INCIDENTS, Finding, Kind
-from mlops.core.two_sample import Floats
 
 LENGTH = 60
 """Latest past windows that count."""

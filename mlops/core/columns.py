@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mlops.core.arrays import Counts, Floats
 from mlops.core.fingerprint import RowHashes
 from mlops.core.schema import Column
-from mlops.core.two_sample import Counts, Floats
 
 EDGES = 512
 """Most quantile edges kept of a number, and most values kept of a category."""

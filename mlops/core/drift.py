@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mlops.core.arrays import Counts, Floats
 from mlops.core.columns import Categories, Numbers, Reading, chosen, numeric, read, row_codes
 from mlops.core.findings import ALL_COLUMNS, INCIDENTS, Finding, Kind
 from mlops.core.fingerprint import Fingerprint, RowHashes
@@ -21,7 +22,7 @@ from mlops.core.incidents import incidents, unit
 from mlops.core.joint import DISTINCT_FLOOR, PAIR_FLOOR, ROWS, compare_joint
 from mlops.core.profile import Holdout, Reference, confidence, expected_losses, predicted, reference
 from mlops.core.schema import Schema
-from mlops.core.two_sample import Counts, Floats, chi_squared, kolmogorov_smirnov, rank_scores, rates
+from mlops.core.two_sample import chi_squared, kolmogorov_smirnov, rank_scores, rates
 
 __all__ = ["INCIDENTS", "Finding", "Holdout", "Kind", "Reference", "compare", "expected_losses", "reference"]
 

@@ -8,9 +8,9 @@ added. It follows harder inputs, and is blind to a changed meaning of the inputs
 
 import numpy as np
 
+from mlops.core.arrays import Floats
 from mlops.core.performance import ACCURACY
 from mlops.core.profile import Holdout, expected_losses
-from mlops.core.two_sample import Floats
 
 HARDER = 0.05
 """Accuracy that is estimated to be lost from which on the page says so."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import Series, factorize
 
-Floats = NDArray[np.float64]
+from mlops.core.arrays import Floats
 
 CLIP = 1e-7
 """Smallest probability that log loss counts with, so that one sure mistake costs 16.1 nats and no more."""

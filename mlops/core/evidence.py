@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlops.core.across import row_argmax, row_finite
+from mlops.core.arrays import Floats
 from mlops.core.calibration import Past, beyond, recalibrated
 from mlops.core.columns import chosen
-from mlops.core.drift import COLUMNS_SHARE, JOINT_SHARE, PREDICTIONS_SHARE, compare
+from mlops.core.drift import COLUMNS_SHARE, EFFECT_FLOOR, JOINT_SHARE, PREDICTIONS_SHARE, compare
 from mlops.core.evaluation import evaluate, losses
 from mlops.core.findings import ALL_COLUMNS, Finding
 from mlops.core.fingerprint import Fingerprint, duplicated, frozen
@@ -20,7 +21,7 @@ from mlops.core.performance import Budget, Measured, compare_labels, days, measu
 from mlops.core.profile import Holdout, Reference, expected_losses
 from mlops.core.schema import Schema
 from mlops.core.slices import Slices
-from mlops.core.two_sample import Floats, chi_squared, moments
+from mlops.core.two_sample import chi_squared, moments
 from mlops.spec import Drift
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def class_shares(reference: Reference, labels: pd.Series, schema: Schema, policy
     statistic, variation, p_value = chi_squared(pairs)
     shares = pairs / pairs.sum(axis=0)
     before, now = (dict(zip(schema.target.classes, map(float, side), strict=True)) for side in shares.T)
-    drifted = p_value < sum(LABEL_SHARES) * policy.false_alarm_rate and variation >= 0.05
+    drifted = p_value < sum(LABEL_SHARES) * policy.false_alarm_rate and variation >= EFFECT_FLOOR
     return (
         Finding(
             column=schema.target.name, kind="labels", statistic=statistic, effect=variation, p_value=p_value,

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from mlops.core.two_sample import Counts, Floats
+from mlops.core.arrays import Counts, Floats
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mlops.core.arrays import Floats
 from mlops.core.columns import Categories, Numbers, Reading
 from mlops.core.findings import Finding
-from mlops.core.two_sample import Floats, kolmogorov_smirnov, rates
+from mlops.core.two_sample import kolmogorov_smirnov, rates
 
 UNSEEN_FLOOR = 0.005
 """Smallest share of unseen categories that is an incident; a stray among many rows is none."""

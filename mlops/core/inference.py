@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from pandas import DataFrame, Series
 
-from mlops.core.quality import SHOWN_NAMES, FileError
+from mlops.core.quality import INFINITY, NUMBER, SHOWN_NAMES, FileError
 from mlops.core.schema import Column, Schema, Target
 from mlops.core.sentences import called, plain
 
@@ -20,8 +20,6 @@ MOST_CLASSES = 50
 NUMERIC_SHARE = 0.9
 """From this share of numbers on, a column is one of numbers, and any other text in it is a mistake."""
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_INFINITY = r"[+-]?(?i:inf(?:inity)?)"
 _COMMA = r"[+-]?(?:\d{1,3}(?:[. ']\d{3})+|\d+),\d+|[+-]?\d{1,3}(?:\.\d{3}){2,}"
 _THOUSANDS = r"[+-]?\d{1,3}(?:[, ']\d{3})+(?:\.\d+)?"
 _ISO = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?"
@@ -135,7 +133,7 @@ def infer_column(text: Series, name: str, column: str) -> tuple[Column, str]:
     if present.empty:
         return Column(column, "category", nullable=True, feature=False), f"Column {shown} is empty: left out."
     numeric = is_number(present)
-    likely = numeric | present.str.fullmatch(f"(?:{_INFINITY})|(?:{_COMMA})|(?:{_THOUSANDS})")
+    likely = numeric | present.str.fullmatch(f"(?:{INFINITY})|(?:{_COMMA})|(?:{_THOUSANDS})")
     if not numeric.all() and likely.mean() >= NUMERIC_SHARE:
         raise FileError(name, misread(present, ~numeric, column))
     if numeric.all():
@@ -166,7 +164,7 @@ def misread(text: Series, wrong: Series, column: str, todo: str = "declare the c
     """
     row, value, rows = int(str(wrong.idxmax())) + 1, str(text[wrong].iloc[0]), int(wrong.sum())
     one = Series([value])
-    if one.str.fullmatch(_INFINITY).all():
+    if one.str.fullmatch(INFINITY).all():
         what = "is infinite; leave the field empty or correct it"
     elif one.str.fullmatch(_THOUSANDS).all():
         what = "has thousands separators (or a decimal comma); write numbers as 1234.5"
@@ -179,7 +177,7 @@ def misread(text: Series, wrong: Series, column: str, todo: str = "declare the c
 
 def is_number(text: Series) -> "Series[bool]":
     """Which of stripped texts are finite decimal numbers."""
-    return text.str.fullmatch(_NUMBER)
+    return text.str.fullmatch(NUMBER)
 
 
 def blank_missing(raw: DataFrame, schema: Schema) -> DataFrame:

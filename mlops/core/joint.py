@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mlops.core.arrays import Counts, Floats
 from mlops.core.columns import CODES, Categories, Numbers, Sample
-from mlops.core.two_sample import Counts, Floats, two_sided
+from mlops.core.two_sample import two_sided
 
 ROWS = 3000
 """Most rows of a window that are looked at."""

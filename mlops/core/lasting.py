@@ -14,7 +14,7 @@ import numpy as np
 
 from mlops.core.findings import Finding, Kind
 from mlops.core.performance import COST_FLOOR, LOSS, SURPRISE, Measured, design_effect, error_of, upper
-from mlops.core.two_sample import Moments
+from mlops.core.two_sample import Moments, moments
 
 if TYPE_CHECKING:
     from mlops.core.profile import Holdout
@@ -41,8 +41,8 @@ def tallied(measured: Measured) -> tuple[Tally, ...]:
     found = []
     for _, column in POOLED:
         values = measured.values[:, column]
-        mean, variance = float(values.mean()), float(values.var(ddof=1)) if len(values) > 1 else 0.0
-        found.append(Tally(len(values), mean, variance, days, design_effect(values, measured.clusters)))
+        told = moments(values)
+        found.append(Tally(told.rows, told.mean, told.variance, days, design_effect(values, measured.clusters)))
     return tuple(found)
 
 

@@ -12,12 +12,11 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from pandas import Series
 
+from mlops.core.arrays import Floats
 from mlops.core.evaluation import losses
 
-Floats = NDArray[np.float64]
 Decision = Literal["helped", "no difference", "harmed", "nothing changed"]
 
 TOLERANCE = 0.005

@@ -11,7 +11,8 @@ from pandas import DataFrame, Series
 from mlops.core.inference import blank_missing, infer, is_number, refuse_disorder, refuse_mixed_zones, require
 from mlops.core.quality import REASON, ROW, FileError, check
 from mlops.core.schema import Column, Schema
-from mlops.core.stream import EPOCH, Length, Stream, cut, default_rows
+from mlops.core.stream import Length, Stream, cut, default_rows
+from mlops.core.windows import EPOCH
 from mlops.spec import Candidate, ModelSpec, Split, Training
 
 ORDER = "_order"

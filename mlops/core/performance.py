@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from mlops.core.across import row_argmax, row_max, row_sum
+from mlops.core.arrays import Counts, Floats
 from mlops.core.evaluation import CLIP
 from mlops.core.findings import Finding, Kind
 from mlops.core.schema import Schema
 from mlops.core.slices import Slices
-from mlops.core.two_sample import Counts, Floats, Moments, moments
+from mlops.core.two_sample import Moments, moments
 
 if TYPE_CHECKING:
     from mlops.core.profile import Holdout

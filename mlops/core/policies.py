@@ -9,11 +9,12 @@ import numpy as np
 from pandas import DataFrame, Series, concat
 
 from mlops.core import rivals
+from mlops.core.arrays import Floats
 from mlops.core.outcome import measure
 from mlops.core.refresh import Attempt, attempt, moved, reason, refresh_due, settled
 from mlops.core.rivals import Progress
 from mlops.core.stream import Window
-from mlops.core.trainer import Floats, Model, Trainer
+from mlops.core.trainer import Model, Trainer
 from mlops.core.training import TrainingError
 from mlops.core.verdict import Verdict, judge
 from mlops.spec import ModelSpec

@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 
 from mlops.core.across import row_argmax, row_finite, row_max, row_sum
+from mlops.core.arrays import Counts, Floats
 from mlops.core.columns import Categories, Numbers, Sample, profile, sample
 from mlops.core.evaluation import CLIP, evaluate, losses
 from mlops.core.fingerprint import Fingerprint, RowHashes
 from mlops.core.schema import Schema
 from mlops.core.slices import Slices
-from mlops.core.two_sample import Counts, Floats, Moments, moments
+from mlops.core.two_sample import Moments, moments
 
 CONFIDENCE_BINS = 20
 

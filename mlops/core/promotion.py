@@ -5,15 +5,12 @@ from math import isfinite, sqrt
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from pandas import DataFrame, Series
 
+from mlops.core.arrays import Counts, Floats
 from mlops.core.evaluation import Metrics, contributions, evaluate
 from mlops.core.performance import days, design_effect
-from mlops.core.two_sample import Counts
 from mlops.spec import ModelSpec
-
-Floats = NDArray[np.float64]
 
 Z95 = 1.959964
 """Half-width, in standard errors, of a 95 % interval of a mean."""

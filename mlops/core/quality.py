@@ -17,8 +17,8 @@ SHOWN = 80
 SHOWN_NAMES = 10
 """Most columns that a reason names."""
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_INFINITY = r"[+-]?(?i:inf(?:inity)?)"
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+INFINITY = r"[+-]?(?i:inf(?:inity)?)"
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -206,11 +206,11 @@ def _typed(text: Series, column: Column | Target) -> tuple[Series, list[_Problem
 
 def _numbers(text: Series) -> Series:
     """Decimal text as float64, correctly rounded (``pandas.to_numeric`` is not); all else missing."""
-    return text.where(text.str.fullmatch(_NUMBER)).astype("float64")
+    return text.where(text.str.fullmatch(NUMBER)).astype("float64")
 
 
 def _number_problems(text: Series, numbers: Series, missing: Series, column: Column) -> Iterator[_Problem]:
-    infinite = text.str.fullmatch(_INFINITY) | (numbers.abs() > _LARGEST)
+    infinite = text.str.fullmatch(INFINITY) | (numbers.abs() > _LARGEST)
     yield infinite, "is infinite (beyond a 32-bit float)"
     yield ~missing & ~infinite & numbers.isna(), "is not a number"
     finite = numbers.where(~infinite)

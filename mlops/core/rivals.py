@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame, Series, concat
 
 from mlops.core import training
+from mlops.core.arrays import Floats
 from mlops.core.evaluation import contributions
 from mlops.core.labels import REQUEST_TIME
 from mlops.core.performance import days, design_effect
@@ -31,7 +32,6 @@ from mlops.core.schema import Schema
 from mlops.core.verdict import Verdict
 from mlops.spec import ModelSpec
 
-Floats = NDArray[np.float64]
 Name = Literal["sliding window", "since the alarm"]
 SLIDING: Name = "sliding window"
 SINCE: Name = "since the alarm"

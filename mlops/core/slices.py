@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from mlops.core.arrays import Counts, Floats
 from mlops.core.columns import Categories, Numbers, factorized, numeric
-from mlops.core.two_sample import Counts, Floats, Moments
+from mlops.core.two_sample import Moments
 
 PARTS = 10
 """Parts of a number with as many training rows each, and most values of a category with a slice of their own."""

@@ -4,14 +4,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
 from pandas import DataFrame, Series, Timestamp
 
-EPOCH = datetime(1970, 1, 5, tzinfo=UTC)
-"""Windows of time are counted from a Monday unless the spec names another start."""
 FEWEST_ROWS = 100
 """Rows of a window, at least, where nobody names its length."""
 MOST_WINDOWS = 80

@@ -4,19 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pandas import DataFrame
 
 from mlops.core import rivals, training
+from mlops.core.arrays import Floats
 from mlops.core.drift import Reference, reference
 from mlops.core.evaluation import evaluate
 from mlops.core.promotion import decide
 from mlops.core.rivals import Contest
 from mlops.spec import Candidate, ModelSpec
 
-Floats = NDArray[np.float64]
 Clock = Callable[[], float]
 """CPU seconds of this process; the core has no clock of its own."""
 

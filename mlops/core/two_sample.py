@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+from mlops.core.arrays import Counts, Floats
 
 SMALL = 5000
 """Most cells over which an exact tail is summed; beyond, the normal approximation is exact enough."""

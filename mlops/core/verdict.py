@@ -16,6 +16,7 @@ import msgspec
 import pandas as pd
 
 from mlops.core import evidence
+from mlops.core.arrays import Floats
 from mlops.core.estimate import estimated, harder
 from mlops.core.findings import INCIDENTS, Finding
 from mlops.core.fingerprint import Fingerprint
@@ -23,7 +24,6 @@ from mlops.core.lasting import Tally
 from mlops.core.profile import Holdout, Reference
 from mlops.core.schema import Schema
 from mlops.core.sentences import drift_sentences, incident_sentence, loss_sentence, worse_sentences
-from mlops.core.two_sample import Floats
 from mlops.core.verdict_page import markdown
 from mlops.spec import Drift
 

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from mlops.core.arrays import Floats
 from mlops.core.drift import INCIDENTS, Finding, Reference, compare, expected_losses, reference
 from mlops.core.schema import Column, Schema, Target
-from mlops.core.two_sample import Floats, chi_squared, kolmogorov_smirnov
+from mlops.core.two_sample import chi_squared, kolmogorov_smirnov
 
 SCHEMA = Schema(
     columns=(

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
+from mlops.core.arrays import Floats
 from mlops.core.estimate import estimated, harder
 from mlops.core.profile import Holdout, reference
 from mlops.core.schema import Column, Schema, Target
-from mlops.core.two_sample import Floats
 
 SCHEMA = Schema((Column("x", "number"),), Target("late", ("0", "1")))
 

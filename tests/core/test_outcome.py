@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mlops.core.outcome import Floats, Outcome, markdown, measure, reason
+from mlops.core.arrays import Floats
+from mlops.core.outcome import Outcome, markdown, measure, reason
 
 CLASSES = ("no", "yes")
 

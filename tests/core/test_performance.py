@@ -7,6 +7,7 @@ import statsmodels.api as sm
 from scipy import stats
 from sklearn.metrics import log_loss
 
+from mlops.core.arrays import Floats
 from mlops.core.columns import chosen
 from mlops.core.findings import Finding
 from mlops.core.performance import (
@@ -21,7 +22,6 @@ from mlops.core.performance import (
 from mlops.core.profile import Reference, reference
 from mlops.core.schema import Column, Schema, Target
 from mlops.core.slices import Slices
-from mlops.core.two_sample import Floats
 
 TWO = Schema((Column("x", "number"), Column("at", "time")), Target("late", ("no", "yes")))
 THREE = Schema((Column("x", "number"),), Target("kind", ("a", "b", "c")))

@@ -6,13 +6,12 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
+from mlops.core.arrays import Floats
 from mlops.core.promotion import Decision, Gate, decide
 from mlops.core.schema import Column
 from mlops.spec import ModelSpec
 
-Floats = NDArray[np.float64]
 ROWS = 400
 TRUTH = np.arange(ROWS) % 3
 LABELS = TRUTH.astype(str).tolist()

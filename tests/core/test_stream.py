@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pandas import DataFrame, Series, Timestamp, to_timedelta
 
-from mlops.core.stream import EPOCH, StreamError, cut, parse_length
+from mlops.core.stream import StreamError, cut, parse_length
+from mlops.core.windows import EPOCH
 
 
 @pytest.mark.parametrize(

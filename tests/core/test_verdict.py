@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from mlops.core import drift
+from mlops.core.arrays import Floats
 from mlops.core.findings import Finding
 from mlops.core.schema import Column, Schema, Target
-from mlops.core.two_sample import Floats
 from mlops.core.verdict import Decision, Verdict, judge, markdown
 from mlops.spec import Drift
 
