@@ -17,6 +17,10 @@ from mlops.spec import Drift
 POLICY = Drift()
 WINDOWS, REFERENCES, WIDTHS = (100, 1000, 5000), (500, 5000, 50_000), (10, 30)
 PAST = 30
+ROWS = 500
+"""Rows of a window with a history."""
+JUDGED = 4
+"""Windows of a case of no drift that are judged."""
 CALM = {"ok", "wait"}
 Judged = Iterable[tuple[bool, Verdict]]
 """Whether the verdict is what the case counts, and the verdict."""
@@ -40,14 +44,14 @@ def verdict(
     return judge(reference, rows.frame, rows.probabilities, rows.labels, population.schema, policy, "1", history)
 
 
-def unchanged(shape: Shape, width: int, train: int, window: int, windows: int = 4) -> Callable[[int], Judged]:
+def unchanged(shape: Shape, width: int, train: int, window: int) -> Callable[[int], Judged]:
     """Windows as in training, without a history; every other model is surer than it should be."""
 
     def run(seed: int) -> Judged:
         random = np.random.default_rng((1, seed, width, train, window, SHAPES.index(shape)))
         population = Population(shape, width, sharp=(1.0, 1.3)[seed % 2])
         reference = population.profile(train, max(100, train // 5), random)
-        for _ in range(windows):
+        for _ in range(JUDGED):
             given = verdict(reference, population.draw(window, random), population, [])
             yield given.verdict not in CALM, given
 
@@ -91,7 +95,7 @@ def autocorrelated(phi: float) -> Callable[[int], Judged]:
                 steps[row] = level
             yield steps
 
-    return _after_history(offsets, 4)
+    return _after_history(offsets)
 
 
 def by_window(phi: float) -> Callable[[int], Judged]:
@@ -103,7 +107,7 @@ def by_window(phi: float) -> Callable[[int], Judged]:
             level = phi * level + random.standard_normal(numbers) * (1 - phi**2) ** 0.5
             yield np.tile(level / 2, (count, 1))
 
-    return _after_history(offsets, 4)
+    return _after_history(offsets)
 
 
 def seasonal(period: float) -> Callable[[int], Judged]:
@@ -115,26 +119,26 @@ def seasonal(period: float) -> Callable[[int], Judged]:
             position += 1
             yield np.tile(np.sin(2 * np.pi * position / period + phases) / 2, (count, 1))
 
-    return _after_history(offsets, 4)
+    return _after_history(offsets)
 
 
 def _after_history(
-    offsets: Callable[[int, int, np.random.Generator], Iterable[Floats]], more: int, rows: int = 500
+    offsets: Callable[[int, int, np.random.Generator], Iterable[Floats]],
 ) -> Callable[[int], Judged]:
     """Judge some windows after 30 past ones; the reference is of four windows before them."""
 
     def run(seed: int) -> Judged:
         random = np.random.default_rng((4, seed))
         population = Population(SHAPES[seed % 3], 10)
-        moved = iter(offsets(rows, 10 - population.categories, random))
-        train = _joined([population.draw(rows, random, next(moved)) for _ in range(8)])
-        held = _joined([population.draw(rows, random, next(moved)) for _ in range(2)])
+        moved = iter(offsets(ROWS, 10 - population.categories, random))
+        train = _joined([population.draw(ROWS, random, next(moved)) for _ in range(8)])
+        held = _joined([population.draw(ROWS, random, next(moved)) for _ in range(2)])
         from mlops.core.profile import reference as profiled
 
         reference = profiled(train.frame, population.schema, held.labels, held.probabilities, holdout=held.frame)
         history: list[Verdict] = []
-        for number in range(PAST + more):
-            given = verdict(reference, population.draw(rows, random, next(moved)), population, history)
+        for number in range(PAST + JUDGED):
+            given = verdict(reference, population.draw(ROWS, random, next(moved)), population, history)
             history.append(given)
             if number >= PAST:
                 yield given.verdict not in CALM, given

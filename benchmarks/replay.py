@@ -42,13 +42,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     wall: float
 
 
-def simulate(kind: str, seed: int, policies: str = POLICIES) -> Run:
+def simulate(kind: str, seed: int) -> Run:
     """Replay one stream, with the types, the classifier and the loop that ``mlops replay`` has without a spec."""
     from mlops.core.past import Asked, prepare
 
     frame, changes = KINDS[kind](seed, ROWS[kind])
     past = prepare(frame.astype(str), kind, Asked(target="y", window=WINDOW))
-    return _run(kind, seed, past, policies, changes)
+    return _run(kind, seed, past, POLICIES, changes)
 
 
 def flights() -> Run:

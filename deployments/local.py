@@ -40,16 +40,14 @@ class ComponentStatus(msgspec.Struct, frozen=True):
     pid: int | None = None
 
 
-def up(settings: Settings, say: Say | None = None) -> None:
+def up(settings: Settings) -> None:
     """Start what does not run or answer, restart what a changed setting affects, leave the rest alone.
-
-    ``say`` gets each line of progress; without it they go to standard output.
 
     Raises:
         ComponentError, ServiceError, PoolError: a part could not be started; what runs by then
             stays, and the next call goes on from there.
     """
-    say = _timed(say or _write)
+    say = _timed()
     processes = Processes(settings.state)
     wanted = servers(settings)
     if settings.host not in LOOPBACK and servers_sign_in(settings) is None:
@@ -70,13 +68,13 @@ def up(settings: Settings, say: Say | None = None) -> None:
     say(f"up: Prefect {settings.prefect_ui} - MLflow {settings.mlflow_uri} - reports {settings.reports_uri}")
 
 
-def down(settings: Settings, say: Say | None = None) -> None:
+def down(settings: Settings) -> None:
     """End everything that ``up`` started: workers with their flow runs, scoring services, servers, PostgreSQL.
 
     Raises:
         ComponentError, ServiceError: a process could not be ended; everything else is.
     """
-    say = _timed(say or _write)
+    say = _timed()
     if not settings.state.exists():
         return say("down: nothing was ever started")
     processes = Processes(settings.state)
@@ -244,9 +242,9 @@ def _alone(settings: Settings, say: Say) -> Iterator[None]:
         yield
 
 
-def _timed(say: Say) -> Say:
+def _timed() -> Say:
     begun = time.monotonic()
-    return lambda line: say(f"{time.monotonic() - begun:5.1f} s  {line}")
+    return lambda line: _write(f"{time.monotonic() - begun:5.1f} s  {line}")
 
 
 def _write(line: str) -> None:

@@ -246,13 +246,13 @@ class Processes:
         return environment.get("MLOPS_STATE_DIR") == str(self.state)
 
 
-def until(condition: Callable[[], bool], seconds: float, step: float = 0.05) -> bool:
+def until(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait for a condition for so many seconds; return whether it came true."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(step)
+        time.sleep(0.05)
     return True
 
 

@@ -112,9 +112,9 @@ class Arm:
         """What a request asks for."""
         return actions.asked(request.method, _path(request), self.spelling)
 
-    def begin(self, rid: ResourceId, work: Awaitable[None], name: str = "") -> Operation:
+    def begin(self, rid: ResourceId, work: Awaitable[None]) -> Operation:
         """Start a long-running operation; an error of the work is its failure, whichever it is."""
-        operation = Operation(id=name or str(uuid.uuid4()), path=rid.path)
+        operation = Operation(id=str(uuid.uuid4()), path=rid.path)
         self.operations[operation.id] = operation
 
         async def run() -> None:

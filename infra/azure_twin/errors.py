@@ -31,7 +31,6 @@ class AzureError(Exception):
         code: str,
         message: str,
         headers: dict[str, str] | None = None,
-        details: list[dict[str, Any]] | None = None,
         inner: str = "",
     ) -> None:
         super().__init__(message)
@@ -39,7 +38,7 @@ class AzureError(Exception):
         self.code = code
         self.message = message
         self.headers = headers or {}
-        self.details = details
+        self.details: list[dict[str, Any]] = []
         self.inner = inner
 
     @property

@@ -23,7 +23,7 @@ class Tokens:
         self.life = LIFE_SECONDS
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
-    def issue(self, audience: str, client: str, principal: str, kind: str = "app") -> dict[str, Any]:
+    def issue(self, audience: str, client: str, principal: str) -> dict[str, Any]:
         """A token answer for a principal; ``audience`` is the resource without ``/.default``."""
         now = int(time.time())
         claims = {
@@ -34,7 +34,7 @@ class Tokens:
             "exp": now + self.life,
             "appid": client,
             "azp": client,
-            "idtyp": kind,
+            "idtyp": "app",
             "oid": principal,
             "sub": principal,
             "tid": self.tenant,

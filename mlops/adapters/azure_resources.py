@@ -36,11 +36,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 class Resources:
     """One subscription. Methods raise ``ResourceError``, and return when Azure says that it is done."""
 
-    def __init__(self, credential: "TokenCredential", subscription: str, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(self, credential: "TokenCredential", subscription: str) -> None:
         from azure.mgmt.resource import ResourceManagementClient
 
         # Azure's answers say how long to wait; the interval counts where they do not.
-        self._client = ResourceManagementClient(credential, subscription, polling_interval=poll_seconds)
+        self._client = ResourceManagementClient(credential, subscription, polling_interval=POLL_SECONDS)
         self.subscription = subscription
 
     def group(self, name: str) -> Resource | None:

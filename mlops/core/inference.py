@@ -1,6 +1,6 @@
 """Types of a table that has no spec: what each column is, as a schema, and what was left out and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
@@ -49,7 +49,7 @@ class Inferred(NamedTuple):
     notes: tuple[str, ...]
 
 
-def infer(raw: DataFrame, name: str, target: str, time: str | None = None, drop: Sequence[str] = ()) -> Inferred:
+def infer(raw: DataFrame, name: str, target: str, time: str | None = None) -> Inferred:
     """Infer the schema of a table.
 
     Numbers are numbers, other texts categories. Left out of the model: columns that are empty, that
@@ -60,15 +60,14 @@ def infer(raw: DataFrame, name: str, target: str, time: str | None = None, drop:
         name: the file, for messages.
         target: the column to predict; its values are the classes.
         time: the column of event times.
-        drop: columns that are neither (predictions).
 
     Raises:
         FileError: a column is absent, has numbers that are written otherwise, or the target is no class.
     """
-    for wanted in filter(None, (target, time, *drop)):
+    for wanted in filter(None, (target, time)):
         require(raw, name, wanted)
     classes = infer_target(raw[target].str.strip(), name, target)
-    columns, notes = infer_columns(raw.drop(columns=[target, *drop]), name, time)
+    columns, notes = infer_columns(raw.drop(columns=target), name, time)
     return Inferred(Schema(columns, classes), notes)
 
 

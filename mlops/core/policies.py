@@ -194,13 +194,13 @@ class Ours:
         return Step(verdict.verdict, alarm, True, outcome.model, outcome.seconds, (*reasons, *outcome.reasons))
 
 
-def retrain(moment: Moment, verdict: str, alarm: bool = False, reasons: tuple[str, ...] = ()) -> Step:
+def retrain(moment: Moment, verdict: str, alarm: bool = False) -> Step:
     """Train on the sliding window and release what comes, without any gate."""
     try:
         model = moment.trainer.scheduled(moment.past)
     except TrainingError as error:
-        return Step(verdict, alarm, reasons=(*reasons, f"Nothing was trained: {error}."))
-    return Step(verdict, alarm, True, model, model.seconds, reasons)
+        return Step(verdict, alarm, reasons=(f"Nothing was trained: {error}.",))
+    return Step(verdict, alarm, True, model, model.seconds)
 
 
 def scheduled(name: str, windows: Sequence[Window]) -> Scheduled | None:

@@ -8,8 +8,8 @@ from mlops.core.replay import PolicyResult
 COLOURS = ("#7f7f7f", "#1f77b4", "#9467bd", "#ff7f0e", "#2ca02c", "#8c564b", "#e377c2", "#17becf")
 
 
-def replay_png(results: Mapping[str, PolicyResult], title: str, metric: str = "log_loss") -> bytes:
-    """Draw the metric by window, one line a policy (``ours`` boldest), and below when each one retrained."""
+def replay_png(results: Mapping[str, PolicyResult], title: str) -> bytes:
+    """Draw the log loss by window, one line a policy (``ours`` boldest), and below when each one retrained."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2 + 0.3 * len(results)), dpi=110, layout="constrained")
@@ -17,7 +17,7 @@ def replay_png(results: Mapping[str, PolicyResult], title: str, metric: str = "l
     for position, (name, result) in enumerate(results.items()):
         colour, wide = COLOURS[position % len(COLOURS)], 2.2 if name == "ours" else 1.1
         numbers = [window.window for window in result.windows]
-        axes.plot(numbers, [getattr(window, metric) for window in result.windows], color=colour, lw=wide, label=name)
+        axes.plot(numbers, [window.log_loss for window in result.windows], color=colour, lw=wide, label=name)
         for released, mark in ((True, "|"), (False, "x")):
             done = [w.window for w in result.windows if w.retrained and w.released == released]
             times.scatter(done, [position] * len(done), color=colour, marker=mark, s=60)
@@ -25,7 +25,7 @@ def replay_png(results: Mapping[str, PolicyResult], title: str, metric: str = "l
     for each in (axes, times):
         for number in sorted(changes):
             each.axvline(number, color="black", lw=0.8, ls=":")
-    axes.set(title=title, ylabel=metric.replace("_", " "))
+    axes.set(title=title, ylabel="log loss")
     axes.legend(ncols=min(6, len(results)), fontsize=9)
     axes.grid(alpha=0.25)
     times.set(xlabel="window (| retrained and released, x refused by the gates)", ylim=(len(results) - 0.5, -0.5))

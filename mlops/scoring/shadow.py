@@ -13,19 +13,20 @@ from mlops.core.serving import Served
 from mlops.scoring.model import Model
 
 logger = logging.getLogger(__name__)
+MOST_WAITING = 5_000
+"""Rows that wait for the shadow's answer at most, unless they are of one request."""
 
 
 class Shadow:
-    """One thread that scores and logs; when it falls behind, ``limit`` rows wait and the rest is skipped.
+    """One thread that scores and logs; when it falls behind, ``MOST_WAITING`` rows wait and the rest is skipped.
 
     A request of more rows than that is scored when nothing else waits.
     """
 
-    def __init__(self, log: PredictionLog, limit: int = 5_000) -> None:
+    def __init__(self, log: PredictionLog) -> None:
         self.skipped = 0
         """Requests without a shadow answer: no room, refused, or an error."""
         self._log = log
-        self._limit = limit
         self._waiting = 0
         self._results: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
@@ -40,7 +41,7 @@ class Shadow:
     def submit(self, served: Served, model: Model, body: bytes, answered: Predictions) -> None:
         """Queue a request that was answered (as logged in ``answered``) for the shadow."""
         with self._lock:
-            if room := self._waiting == 0 or self._waiting + len(answered) <= self._limit:
+            if room := self._waiting == 0 or self._waiting + len(answered) <= MOST_WAITING:
                 self._waiting += len(answered)
             else:
                 self.skipped += 1

@@ -283,10 +283,12 @@ def test_the_shadows_agreement_is_counted_in_rows(publish: Any, serve: Any, iris
     assert eventually(lambda: shadowed(service).get("error") == 3)
 
 
-def test_a_shadow_that_falls_behind_skips(publish: Any, serve: Any, iris: Files, stump: Files) -> None:
+def test_a_shadow_that_falls_behind_skips(
+    publish: Any, serve: Any, iris: Files, stump: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(1, iris, shadow=stump)
     service, release = serve("iris"), threading.Event()
-    service.shadow._limit = 2
+    monkeypatch.setattr("mlops.scoring.shadow.MOST_WAITING", 2)
     shadow = service.serving.current.shadow
     working = shadow._predict
     shadow._predict = lambda rows: working(rows) if release.wait(20) else None

@@ -71,8 +71,8 @@ class Call:
         return str(self.path["experiment"])
 
 
-def routes(plane: Plane, service: str, table: Mapping[tuple[str, str], Handler], scope: str = SCOPE) -> list[Route]:
-    """Routes ``<service><scope><path>`` for a table of method and path; handlers return JSON or a response."""
+def routes(plane: Plane, service: str, table: Mapping[tuple[str, str], Handler]) -> list[Route]:
+    """Routes ``<service><workspace><path>`` for a table of method and path; handlers return JSON or a response."""
 
     def answer(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -87,7 +87,7 @@ def routes(plane: Plane, service: str, table: Mapping[tuple[str, str], Handler],
         return endpoint
 
     return [
-        Route(f"{service}{scope}{path}", answer(handler), methods=[method]) for (method, path), handler in table.items()
+        Route(f"{service}{SCOPE}{path}", answer(handler), methods=[method]) for (method, path), handler in table.items()
     ]
 
 
