@@ -6,10 +6,11 @@ import socket
 import struct
 from collections.abc import Callable
 
+from infra.azure_twin.streams import copy
+
 Address = tuple[str, int]
 Route = Callable[[str, int], Address | None]
 Strike = Callable[[str], bool]
-CHUNK = 1 << 16
 
 
 class Proxy:
@@ -93,20 +94,7 @@ class Proxy:
                 if host and self._strike(host):
                     self.cut(port)
 
-            await asyncio.gather(_copy(reader, upstream, watch), _copy(upstream_reader, writer))
+            await asyncio.gather(copy(reader, upstream, watch), copy(upstream_reader, writer))
         finally:
             self._tunnels.pop(port, None)
             upstream.close()
-
-
-async def _copy(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, before: Callable[[], None] = lambda: None
-) -> None:
-    try:
-        while data := await source.read(CHUNK):
-            before()
-            sink.write(data)
-            await sink.drain()
-    finally:
-        with contextlib.suppress(OSError, RuntimeError):
-            sink.close()

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import ssl
 
+from infra.azure_twin.streams import copy
+
 
 async def start(address: str, port: int, target: int, context: ssl.SSLContext) -> asyncio.Server:
     """Listen; where nothing answers at the target, the answer is 502."""
@@ -16,17 +18,7 @@ async def start(address: str, port: int, target: int, context: ssl.SSLContext) -
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 await writer.drain()
             else:
-                await asyncio.gather(_copy(reader, inner), _copy(inner_reader, writer))
+                await asyncio.gather(copy(reader, inner), copy(inner_reader, writer))
         writer.close()
 
     return await asyncio.start_server(handle, address, port, ssl=context)
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(1 << 16):
-            sink.write(data)
-            await sink.drain()
-    finally:
-        with contextlib.suppress(OSError, RuntimeError):
-            sink.close()
