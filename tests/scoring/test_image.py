@@ -6,10 +6,9 @@ What the Dockerfile says is parsed, installed, copied and run; the engine's own 
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,44 +19,21 @@ import pytest
 from mlops.adapters.prediction_log import prediction_keys
 from mlops.adapters.store import FolderStore, Store, open_store
 from mlops.settings import Settings
+from tests.dockerfiles import DOCKER, ROOT, lay_out, only, pins
 from tests.fakes.azurite import Azurite
 from tests.ports import free_port
 from tests.waiting import becomes_ready
 
-ROOT = Path(__file__).parents[2]
-DOCKERFILE = ROOT / "infra/docker/scoring.Dockerfile"
-REQUIREMENTS = ROOT / "infra/docker/scoring.txt"
+REQUIREMENTS = DOCKER / "scoring.txt"
 HEAVY = ("pandas", "sklearn", "prefect", "mlflow", "evidently", "scipy", "joblib")
 MAX_MEGABYTES = 400
 FLOWER = {"SepalLengthCm": 6.6, "SepalWidthCm": 3, "PetalLengthCm": 4.4, "PetalWidthCm": 1.4}
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions in order, continuation lines joined."""
-    lines = [line for line in DOCKERFILE.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ").splitlines()
-    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined)]
-
-
-def only(name: str) -> str:
-    (found,) = (rest for instruction, rest in instructions() if instruction == name)
-    return found
-
-
 def health_command() -> list[str]:
     """What HEALTHCHECK runs, in exec form."""
-    command: list[str] = json.loads(only("HEALTHCHECK").partition("CMD ")[2])
+    command: list[str] = json.loads(only("scoring", "HEALTHCHECK").partition("CMD ")[2])
     return command
-
-
-def copied() -> Iterator[tuple[Path, Path]]:
-    """Sources below the checkout and destinations below the working directory; a destination's slash means into it."""
-    for name, rest in instructions():
-        *sources, destination = shlex.split(rest)
-        if name == "COPY" and not destination.startswith("/tmp/"):  # noqa: S108 - The requirements, for pip.
-            for source in sources:
-                assert destination.endswith("/")
-                yield ROOT / source, Path(destination) / ("" if source.endswith("/") else Path(source).name)
 
 
 @dataclass(frozen=True)
@@ -70,7 +46,7 @@ class Image:
     @property
     def variables(self) -> dict[str, str]:
         """The image's variables and nothing of this process; its Python is first on the path."""
-        told = dict(pair.split("=", 1) for pair in shlex.split(only("ENV")))
+        told = dict(pair.split("=", 1) for pair in shlex.split(only("scoring", "ENV")))
         return told | {"PATH": f"{self.environment / 'bin'}:/usr/bin:/bin"}
 
 
@@ -83,13 +59,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     python = str(built.environment / "bin/python")
     install = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", python]
     subprocess.run([*install, REQUIREMENTS], check=True)
-    for source, destination in copied():
-        target = built.app / destination
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+    lay_out("scoring", built.app)
     return built
 
 
@@ -141,7 +111,7 @@ def test_it_serves_and_logs_from_its_files_and_requirements_alone(
 
     assert health() != 0
     with output.open("wb") as log:
-        service = subprocess.Popen(json.loads(only("CMD")), cwd=image.app, env=environ, stderr=log)
+        service = subprocess.Popen(json.loads(only("scoring", "CMD")), cwd=image.app, env=environ, stderr=log)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client:
             assert becomes_ready(client, service), output.read_text()
@@ -176,20 +146,17 @@ def test_it_is_small(image: Image, record_testsuite_property: Callable[[str, obj
 
 
 def test_it_does_not_run_as_root() -> None:
-    user, _, group = only("USER").partition(":")
+    user, _, group = only("scoring", "USER").partition(":")
     assert int(user) > 0
     assert int(group) > 0
 
 
 def test_its_base_is_pinned_and_its_commands_have_no_shell() -> None:
-    assert (only("ARG"), only("FROM")) == ("BASE=python:3.11-slim-bookworm", "$BASE")
-    assert json.loads(only("CMD"))[0] == health_command()[0] == "python"
+    assert (only("scoring", "ARG"), only("scoring", "FROM")) == ("BASE=python:3.11-slim-bookworm", "$BASE")
+    assert json.loads(only("scoring", "CMD"))[0] == health_command()[0] == "python"
 
 
 def test_its_requirements_are_pinned_with_hashes_as_in_the_lock() -> None:
-    def pins(file: Path) -> set[str]:
-        return {line.split()[0] for line in file.read_text("utf-8").splitlines() if "==" in line and line[0] != " "}
-
     text = REQUIREMENTS.read_text("utf-8")
     assert pins(REQUIREMENTS) <= pins(ROOT / "requirements.lock")
     assert "://" not in text

@@ -15,13 +15,6 @@ from tests.infra.twin import GROUP, RunningTwin
 from tests.waiting import gone
 
 
-@pytest.fixture
-def client(azure_twin: RunningTwin) -> ContainerInstanceManagementClient:
-    resources = ResourceManagementClient(DefaultAzureCredential(), azure_twin.subscription)
-    resources.resource_groups.create_or_update(GROUP, {"location": "westeurope"})
-    return ContainerInstanceManagementClient(DefaultAzureCredential(), azure_twin.subscription)
-
-
 def group(code: str, policy: str = "Never", **more: Any) -> dict[str, Any]:
     container = {
         "name": "main",

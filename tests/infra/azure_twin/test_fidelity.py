@@ -6,9 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from azure.identity import DefaultAzureCredential
 from azure.mgmt.containerinstance import ContainerInstanceManagementClient
-from azure.mgmt.resource import ResourceManagementClient
 
 from tests.infra.schemas import check
 from tests.infra.twin import GROUP, RunningTwin
@@ -77,13 +75,6 @@ def full_group(twin: RunningTwin) -> dict[str, Any]:
             "volumes": [{"name": "keys", "secret": {"scoring-keys": "czNjcmV0LWZpbGU="}}],
         },
     }
-
-
-@pytest.fixture
-def client(azure_twin: RunningTwin) -> ContainerInstanceManagementClient:
-    resources = ResourceManagementClient(DefaultAzureCredential(), azure_twin.subscription)
-    resources.resource_groups.create_or_update(GROUP, {"location": "westeurope"})
-    return ContainerInstanceManagementClient(DefaultAzureCredential(), azure_twin.subscription)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
