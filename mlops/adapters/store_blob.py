@@ -89,7 +89,7 @@ class BlobStore:
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         for _ in range(TRIES):
-            with self._told(key):
+            with self._translated(key):
                 try:
                     return self._download(key)
                 except ResourceModifiedError:
@@ -112,13 +112,13 @@ class BlobStore:
         return self._put(key, data, {"etag": etag, "match_condition": MatchConditions.IfNotModified})
 
     def list(self, prefix: str) -> list[str]:
-        with self._told(prefix):
+        with self._translated(prefix):
             names = list(self._container.list_blob_names(name_starts_with=prefix))
         return sorted(name for name in names if not is_hidden(name))
 
     def delete(self, key: str) -> None:
         try:
-            with self._told(key):
+            with self._translated(key):
                 self._blob(key).delete_blob()
         except NotFound:
             return
@@ -142,7 +142,7 @@ class BlobStore:
             "content_settings": ContentSettings(content_md5=bytearray(md5)),
         }
         for _ in range(TRIES):
-            with self._told(key):
+            with self._translated(key):
                 blob = self._blob(key)
                 try:
                     if len(data) <= BLOCK:
@@ -189,7 +189,7 @@ class BlobStore:
         return tuple(BlobBlock(block) for block in blocks)
 
     def _properties(self, key: str) -> "BlobProperties":
-        with self._told(key):
+        with self._translated(key):
             return self._blob(key).get_blob_properties()
 
     def _blob(self, key: str) -> BlobClient:
@@ -197,7 +197,7 @@ class BlobStore:
         return self._container.get_blob_client(key)
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def _translated(self, key: str) -> Iterator[None]:
         """Say what the service says in the store's words."""
         where = self._container.url.partition("?")[0]
         try:

@@ -72,7 +72,7 @@ class AciServices:
         )
 
     def ensure(self, model: str, environment: str) -> Service:
-        with self._locked(self._name(model, environment)), _told(model, environment):
+        with self._locked(self._name(model, environment)), _translated(model, environment):
             keys = ensure_key(self._settings, model, environment)
             wanted, found = self._wanted(model, environment, keys), self._settled(model, environment)
             change, started = change_of(found, wanted), found is None or not runs(found)
@@ -87,7 +87,7 @@ class AciServices:
         return self.describe(model, environment)
 
     def changes(self, model: str, environment: str) -> str:
-        with _told(model, environment):
+        with _translated(model, environment):
             found = self._find(model, environment)
             if not found or not runs(found):
                 return ""
@@ -95,7 +95,7 @@ class AciServices:
             return change_of(found, self._wanted(model, environment, keys))
 
     def describe(self, model: str, environment: str) -> Service:
-        with _told(model, environment):
+        with _translated(model, environment):
             found = self._find(model, environment)
         if found is None:
             return Service(model=model, environment=environment, url="", status="absent")
@@ -109,16 +109,16 @@ class AciServices:
         return "\n".join((content or "").splitlines()[-lines:])
 
     def remove(self, model: str, environment: str) -> None:
-        with self._locked(self._name(model, environment)), _told(model, environment):
+        with self._locked(self._name(model, environment)), _translated(model, environment):
             self._delete(model, environment)
 
     def stop(self, model: str, environment: str) -> None:
-        with self._locked(self._name(model, environment)), _told(model, environment):
+        with self._locked(self._name(model, environment)), _translated(model, environment):
             if (found := self._settled(model, environment)) and state_of(found) != "Stopped":
                 self._client.container_groups.stop(*self._place(model, environment))
 
     def recorded(self) -> list[Service]:
-        with _told("every model", "every environment"):
+        with _translated("every model", "every environment"):
             groups = self._client.container_groups.list_by_resource_group(self._settings.azure_resource_group)
             tags = [tags for tags in map(tags_of, groups) if is_ours(tags, self._slot)]
         services = [self.describe(each[MODEL], each[ENVIRONMENT]) for each in tags]
@@ -270,7 +270,7 @@ class AciServices:
 
 
 @contextmanager
-def _told(model: str, environment: str) -> Iterator[None]:
+def _translated(model: str, environment: str) -> Iterator[None]:
     """Say what Azure says, and of which service."""
     try:
         yield

@@ -32,7 +32,7 @@ class GatewayServices:
             logger.warning("%s-%s: %s", model, environment, change)
             slot = _other(live)
         self._slots[slot].ensure(model, environment)
-        with _told():
+        with _translated():
             self._gateway.switch(f"{model}-{environment}", host_name(self._settings, model, environment, slot))
         self._slots[_other(slot)].remove(model, environment)  # That of before, or one that an earlier try left.
         return self.describe(model, environment)
@@ -67,7 +67,7 @@ class GatewayServices:
 
     def _live(self, model: str, environment: str) -> str:
         """The slot that the gateway leads to, if its group is there."""
-        with _told():
+        with _translated():
             host = self._gateway.backend(f"{model}-{environment}")
         for slot, services in self._slots.items():
             if host == host_name(self._settings, model, environment, slot):
@@ -86,7 +86,7 @@ def _other(slot: str) -> str:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     try:
         yield
     except GatewayError as error:
