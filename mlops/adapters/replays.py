@@ -11,9 +11,6 @@ from mlops.core.policies import Ours, Policy, PolicyError, scheduled
 from mlops.core.replay import PolicyResult, Progress, replay
 from mlops.core.stream import Window
 
-DEFAULT = "never,always,every:4,evidently,ours"
-"""Policies that are compared where nobody names any."""
-
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """All of a replay: what was replayed, results, controls, recommendation."""
