@@ -8,7 +8,7 @@ from string import Template
 import yaml
 
 from mlops.adapters.services.cluster import Manifest
-from mlops.adapters.services.container import variables
+from mlops.adapters.services.container import LIMITS, variables
 from mlops.settings import Settings
 
 TEMPLATE = "infra/kubernetes/scoring.yaml"
@@ -53,7 +53,7 @@ def build_manifests(
         max_replicas=max(settings.kubernetes_min_replicas, settings.kubernetes_max_replicas),
         ingress_class=settings.kubernetes_ingress_class,
         host=host_name(settings, model, environment),
-        body_bytes=limits.get("MLOPS_SCORING_LIMIT_BODY", str(BODY_BYTES)),
+        body_bytes=limits.get(f"{LIMITS}BODY", str(BODY_BYTES)),
         tls_secret=settings.kubernetes_tls_secret,
     )
     objects: list[Manifest] = [_secret(name, secrets), *yaml.safe_load_all(filled)]
