@@ -14,7 +14,7 @@ from mlops.adapters.store import Conflict
 from mlops.core import smoke
 from mlops.core.serving import Served, champion_before
 from tasks.context import ModelContext, current_flow_run, open_model
-from tasks.network import network_task
+from tasks.network import service_task
 from tasks.release import align_aliases, ask_service, overtaken, restore
 from tasks.runs import Run, find_writer
 
@@ -28,7 +28,7 @@ class Mended(msgspec.Struct, frozen=True):
     released: Served | None = None
 
 
-@network_task("mend what a dead release left", timeout=180)
+@service_task("mend what a dead release left")
 def mend(model: str, *, aliases: bool = True) -> Mended:
     """Put a dead release's shadow or canary back, write the ledger entries it could not, and align the aliases.
 

@@ -20,7 +20,7 @@ from mlops.core import smoke
 from mlops.core.bundle import ServedModel
 from mlops.core.serving import Environment, Served, state_key
 from tasks.context import ModelContext, current_flow_run, open_model, pick_version
-from tasks.network import Refused, network_task
+from tasks.network import Refused, network_task, service_task
 
 
 @network_task("resolve challenger", resumable=True)
@@ -40,7 +40,7 @@ def serving_state(model: str, environment: Environment) -> Found | None:
     return read_state(open_model(model).store, model, environment)
 
 
-@network_task("serve in {environment}", timeout=300, resumable=True)
+@service_task("serve in {environment}", resumable=True)
 def serve(model: str, environment: Environment, version: Version, before: Found | None) -> int:
     """Let a version answer in an environment and wait until its service does; return the generation.
 
@@ -74,7 +74,7 @@ def serve(model: str, environment: Environment, version: Version, before: Found 
     return written.state.generation
 
 
-@network_task("put {environment} back")
+@service_task("put {environment} back")
 def put_back(model: str, environment: Environment, before: Found | None) -> None:
     """Undo this release's change of an environment, unless another one has changed it since."""
     context = open_model(model)

@@ -10,7 +10,7 @@ from mlops.adapters.store import Conflict
 from mlops.core.serving import ENVIRONMENTS, Environment, Served, champion_before
 from tasks.context import current_flow_run, open_model
 from tasks.mend import releases
-from tasks.network import Refused, network_task
+from tasks.network import Refused, network_task, service_task
 from tasks.release import overtaken
 
 
@@ -47,7 +47,7 @@ def find_target(model: str, environment: Environment, version: str | None) -> Ta
     return Target(found, before)
 
 
-@network_task("go back in {environment}", timeout=180)
+@service_task("go back in {environment}")
 def go_back(model: str, environment: Environment, target: Target) -> int:
     """Let the earlier version answer, by one conditional put; return the generation once it is served.
 

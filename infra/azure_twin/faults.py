@@ -26,6 +26,7 @@ SERVICE = {
     "no capacity": "409 ServiceUnavailable when a container group is made",
     "quota": "409 ContainerGroupQuotaReached when a container group is made",
     "image pull": "400 InaccessibleImage when a container group is made",
+    "slow pull": "the containers of a group that is made, replaced or started come `seconds` later",
     "crash in start": "containers end with exit code 1 as soon as they are started",
     "slow delete": "deleting a container group or a resource group takes `seconds`",
     "delete fails": "deleting a container group or a resource group ends in 500 InternalServerError",

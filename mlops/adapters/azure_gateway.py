@@ -3,10 +3,9 @@
 from typing import Any
 
 from mlops.adapters.azure_auth import credential
+from mlops.adapters.services.limits import SWITCH_SECONDS
 from mlops.settings import Settings, SettingsError
 
-SWITCH_SECONDS = 600.0
-"""Azure takes minutes to update a gateway; it answers by its old backends until then."""
 POLL_SECONDS = 2
 
 

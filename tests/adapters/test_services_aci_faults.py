@@ -132,6 +132,34 @@ def test_an_image_that_crashes_at_its_start_gives_way_to_the_one_before(
     assert image(twin) == "mlops-scoring:2"
 
 
+def test_an_image_that_is_pulled_for_too_long_gives_way_to_the_one_before(
+    prod: Service, newer: AciServices, twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin.fail("slow pull", match=GROUP, seconds=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(aci, "START_SECONDS", 1.0)
+        with pytest.raises(ReplacementFailed) as failed:
+            newer.ensure("iris", "prod")
+    assert f"{GROUP} is still being made, not done in time; Azure goes on with it" in str(failed.value)
+    assert "(mlopsregistry.azurecr.io/mlops-scoring:1) is put back and answers again" in str(failed.value)
+    assert (answers(prod), image(twin)) == (True, "mlops-scoring:1")
+    newer.ensure("iris", "prod")
+    assert image(twin) == "mlops-scoring:2"
+
+
+def test_a_group_that_stays_under_way_is_told_and_not_tried_again(
+    prod: Service, newer: AciServices, twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin.fail("slow pull", match=GROUP, seconds=6)
+    with monkeypatch.context() as patched:
+        patched.setattr(aci, "START_SECONDS", 0.5)
+        patched.setattr(aci, "SETTLE_SECONDS", 0.5)
+        with pytest.raises(ReplacementFailed, match=r"could not be put back: .* is Creating for too long"):
+            newer.ensure("iris", "prod")
+    assert newer.ensure("iris", "prod").url == prod.url
+    assert image(twin) == "mlops-scoring:2"
+
+
 @pytest.mark.usefixtures("nothing")
 def test_a_new_service_that_crashes_is_stopped_and_started_by_the_next_try(
     services: AciServices, twin: RunningTwin

@@ -4,10 +4,15 @@ from typing import Any
 
 import pytest
 from prefect.states import Failed
+from prefect.task_engine import TaskRunTimeoutError
 
 from mlops.adapters.services import ReplacementFailed
+from mlops.adapters.services.limits import ENSURE_SECONDS
 from mlops.adapters.store import Conflict
+from tasks.mend import mend
 from tasks.network import Refused, _transient, network_task
+from tasks.release import put_back, serve
+from tasks.rollback import go_back
 
 
 @network_task("probe {model}", timeout=5)
@@ -36,3 +41,12 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
 )
 def test_what_cannot_pass_is_not(error: Exception) -> None:
     assert not _transient(probe, None, failed(error))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changes", [serve, put_back, go_back, mend])
+def test_a_task_that_may_replace_a_service_outlasts_that_and_is_not_repeated_when_it_is_over(changes: Any) -> None:
+    """Prefect would end it while the service from before is put back, and then replace it once more."""
+    assert changes.timeout_seconds > ENSURE_SECONDS
+    assert changes.retry_condition_fn(changes, None, failed(ConnectionError("refused")))
+    assert not changes.retry_condition_fn(changes, None, failed(TaskRunTimeoutError()))
+    assert not changes.retry_condition_fn(changes, None, failed(ReplacementFailed("put back")))

@@ -161,6 +161,9 @@ class ContainerGroups(ResourceType):
     async def _run(self, rid: ResourceId, made: Body, group: Group) -> None:
         made["properties"]["provisioningState"] = "Creating"
         try:
+            if slow := self._twin.faults.take(["slow pull"], rid.path):
+                await group.stop()
+                await asyncio.sleep(slow.seconds)
             await group.start(made)
         except Exception:
             made["properties"]["provisioningState"] = "Failed"

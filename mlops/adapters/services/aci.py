@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.polling import LROPoller
 from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 from azure.mgmt.containerinstance import models as aci
 
@@ -39,15 +41,11 @@ from mlops.adapters.services.aci_view import (
 )
 from mlops.adapters.services.container import limits, secret_files
 from mlops.adapters.services.keys import ensure_key, find_key
+from mlops.adapters.services.limits import BACK_SECONDS, DELETE_SECONDS, SETTLE_SECONDS, START_SECONDS
 from mlops.settings import Settings
 
 logger = logging.getLogger(__name__)
 TLS_SHARE_KEY = "tls-share-key"
-START_SECONDS = 160.0
-"""Pulling the image, starting and the first certificate took Azure a minute or two; tasks wait for three."""
-BACK_SECONDS = 90.0
-"""How long a group that was put back is waited for, which only tells what to say: its image was pulled before."""
-DELETE_SECONDS = 120.0
 POLL_SECONDS = 2
 """Where Azure does not say when to ask again; the SDK's own 30 s would make every start that slow."""
 RESTARTING = ("Pending", "Creating", "Repairing", "Unhealthy")
@@ -76,14 +74,16 @@ class AciServices:
             keys = ensure_key(self._settings, model, environment)
             wanted, found = self._wanted(model, environment, keys), self._settled(model, environment)
             change, started = change_of(found, wanted), found is None or not runs(found)
+            deadline = time.monotonic() + START_SECONDS
             if found is None:
-                self._put(wanted)
+                self._put(wanted, deadline)
             elif change:
                 logger.warning("%s: %s", self._name(model, environment), change)
-                self._replace(found, wanted)
+                deadline = self._replace(found, wanted)
             elif started:
-                self._client.container_groups.begin_start(*self._place(model, environment)).result(START_SECONDS)
-            self._wait(wanted, found, started or bool(change))
+                place = self._place(model, environment)
+                _finish(self._client.container_groups.begin_start(*place), deadline, f"{place[1]} is still starting")
+            self._wait(wanted, found, started or bool(change), deadline)
         return self.describe(model, environment)
 
     def changes(self, model: str, environment: str) -> str:
@@ -124,21 +124,33 @@ class AciServices:
         services = [self.describe(each[MODEL], each[ENVIRONMENT]) for each in tags]
         return sorted(services, key=lambda each: (each.model, each.environment))
 
-    def _put(self, group: aci.ContainerGroup) -> None:
-        """Create the group, or replace it in place, which restarts its containers."""
-        place = self._place(tags_of(group)[MODEL], tags_of(group)[ENVIRONMENT])
-        self._client.container_groups.begin_create_or_update(*place, group).result(START_SECONDS)
+    def _put(self, group: aci.ContainerGroup, deadline: float) -> None:
+        """Create the group, or replace it in place, which restarts its containers.
 
-    def _replace(self, found: aci.ContainerGroup, wanted: aci.ContainerGroup) -> None:
+        Raises:
+            ServiceError: Azure has not done it at the deadline.
+        """
+        place = self._place(tags_of(group)[MODEL], tags_of(group)[ENVIRONMENT])
+        poller = self._client.container_groups.begin_create_or_update(*place, group)
+        _finish(poller, deadline, f"{place[1]} is still being made")
+
+    def _replace(self, found: aci.ContainerGroup, wanted: aci.ContainerGroup) -> float:
+        """Let the group be another; return the deadline until which it has to answer.
+
+        Raises:
+            ReplacementFailed: Azure refused or has not done it in time, and the group from before was put back.
+        """
+        deadline = time.monotonic() + START_SECONDS
         try:
             if fixed(found) != fixed(wanted):
                 self._delete(tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT])
-            self._put(wanted)
+                deadline = time.monotonic() + START_SECONDS
+            self._put(wanted, deadline)
         except (AzureError, ServiceError) as error:
             if became := self._put_back(found, wanted):
-                reason = reason_of(error) if isinstance(error, AzureError) else str(error)
-                raise ReplacementFailed(f"Container Instances, {found.name}: {reason}; {became}") from error
+                raise ReplacementFailed(f"Container Instances, {found.name}: {_said(error)}; {became}") from error
             raise
+        return deadline
 
     def _put_back(self, before: aci.ContainerGroup, failed: aci.ContainerGroup) -> str:
         """Let the group be again what it was; return what became of that, nothing when the group still is.
@@ -146,23 +158,29 @@ class AciServices:
         Azure shows no secrets, so they are those of now.
         """
         model, environment = tags_of(failed)[MODEL], tags_of(failed)[ENVIRONMENT]
-        current = self._settled(model, environment)
+        image = image_of(before)
+        try:
+            current = self._settled(model, environment)
+        except ServiceError as error:  # To try again would make the group that failed the one from before.
+            return f"the group from before ({image}) could not be put back: {error}"
         if current and digest_of(current) == digest_of(before):
             return ""
         before.volumes = failed.volumes
-        image = image_of(before)
+        deadline = time.monotonic() + BACK_SECONDS
         try:
-            self._put(before)
-        except AzureError as error:
-            became = f"the group from before ({image}) could not be put back: {reason_of(error)}"
+            self._put(before, deadline)
+        except (AzureError, ServiceError) as error:
+            became = f"the group from before ({image}) could not be put back: {_said(error)}"
         else:
-            answered = self._answers_within(BACK_SECONDS, model, environment)
+            answered = self._answers_until(deadline, model, environment)
             how = "answers again" if answered else f"has not answered in {BACK_SECONDS:g} s"
             became = f"the group from before ({image}) is put back and {how}"
         logger.error("%s: %s", before.name, became)
         return became
 
-    def _wait(self, wanted: aci.ContainerGroup, before: aci.ContainerGroup | None, started: bool) -> None:
+    def _wait(
+        self, wanted: aci.ContainerGroup, before: aci.ContainerGroup | None, started: bool, deadline: float
+    ) -> None:
         """Wait until the service answers by its name.
 
         Raises:
@@ -171,8 +189,7 @@ class AciServices:
                 (``ReplacementFailed``).
         """
         model, environment = tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT]
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers_within(0, model, environment):
+        while not self._answers_until(0, model, environment):
             found = self._find(model, environment)
             ended = found is None or (started and has_ended(found))
             if ended or time.monotonic() > deadline:
@@ -187,23 +204,17 @@ class AciServices:
                 raise ServiceError(f"{told}; {tail}")
             time.sleep(POLL_SECONDS / 4)
 
-    def _answers_within(self, seconds: float, model: str, environment: str) -> bool:
-        """Whether the service answers by its name, asked until so many seconds are over."""
+    def _answers_until(self, deadline: float, model: str, environment: str) -> bool:
+        """Whether the service answers by its name, asked until the deadline, and once at least."""
         url = f"https://{host_name(self._settings, model, environment, self._slot)}"
-        deadline = time.monotonic() + seconds
         while not (answered := answers(url, model, environment)) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS / 4)
         return answered
 
     def _delete(self, model: str, environment: str) -> None:
         """Delete the group and wait until Azure no longer has it."""
-        poller = self._client.container_groups.begin_delete(*self._place(model, environment))
-        poller.wait(DELETE_SECONDS)
-        if not poller.done():
-            raise ServiceError(
-                f"{self._name(model, environment)} is still being deleted after {DELETE_SECONDS:g} s; try again later"
-            )
-        poller.result()
+        place, deadline = self._place(model, environment), time.monotonic() + DELETE_SECONDS
+        _finish(self._client.container_groups.begin_delete(*place), deadline, f"{place[1]} is still being deleted")
 
     def _wanted(self, model: str, environment: str, keys: Path | None) -> aci.ContainerGroup:
         return build_group(
@@ -237,11 +248,15 @@ class AciServices:
         return found
 
     def _settled(self, model: str, environment: str) -> aci.ContainerGroup | None:
-        """The group, once nobody else's change of it is under way."""
-        deadline = time.monotonic() + START_SECONDS
+        """The group, once no change of it is under way.
+
+        Raises:
+            ServiceError: one still is after ``SETTLE_SECONDS``.
+        """
+        until = time.monotonic() + SETTLE_SECONDS
         while (found := self._find(model, environment)) and found.provisioning_state in RESTARTING:
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{found.name} is {found.provisioning_state} for {START_SECONDS:g} s; look at it")
+            if time.monotonic() > until:
+                raise ServiceError(f"{found.name} is {found.provisioning_state} for too long; look at it")
             time.sleep(POLL_SECONDS)
         return found
 
@@ -276,3 +291,19 @@ def _translated(model: str, environment: str) -> Iterator[None]:
         yield
     except AzureError as error:
         raise ServiceError(f"Container Instances, {model} {environment}: {reason_of(error)}") from error
+
+
+def _finish(poller: LROPoller[Any], deadline: float, what: str) -> None:
+    """Wait until Azure has done what it was asked.
+
+    Raises:
+        ServiceError: it has not at the deadline; the message says what is going on.
+    """
+    poller.wait(max(0.0, deadline - time.monotonic()))
+    if not poller.done():
+        raise ServiceError(f"{what}, not done in time; Azure goes on with it")
+    poller.result()
+
+
+def _said(error: AzureError | ServiceError) -> str:
+    return reason_of(error) if isinstance(error, AzureError) else str(error)

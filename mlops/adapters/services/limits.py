@@ -1,0 +1,18 @@
+"""How many seconds a change of a scoring service on Azure may take, step by step and altogether."""
+
+SETTLE_SECONDS = 120.0
+"""Until a change of the group that is under way is over: nothing can be asked of the group before that."""
+DELETE_SECONDS = 120.0
+START_SECONDS = 300.0
+"""From the request that makes or replaces a group until it answers. Azure mostly needs one or two minutes to pull the
+image, start the containers and get the first certificate, and up to five where pulling is slow."""
+BACK_SECONDS = 180.0
+"""The same for the group that is put back: its image was pulled before, though perhaps on another host."""
+SWITCH_SECONDS = 600.0
+"""Azure takes minutes to update a gateway; it answers by its old backends until then."""
+ENSURE_SECONDS = SETTLE_SECONDS + DELETE_SECONDS + START_SECONDS + SETTLE_SECONDS + BACK_SECONDS + (
+    SWITCH_SECONDS + DELETE_SECONDS
+)  # fmt: skip
+"""The longest that ``ensure`` takes, of whichever services: the group from before is deleted for a new one, which does
+not answer and gives way to it; or, behind a gateway, does answer, so that the gateway is switched and a group deleted.
+"""
