@@ -15,13 +15,14 @@ TRANSPORT = {
         "the connection is reset before an answer; without `method` also those to a container group, or to a store "
         "that `--forward` names"
     ),
+    "answer lost": "the request is carried out, and the connection is reset before its answer",
     "expired token": "401 ExpiredAuthenticationToken",
     "claims challenge": "401 with a claims challenge",
     "wrong secret": "401 AADSTS7000215 from Entra",
     "forbidden": "403 as the service answers a caller without a role: AuthorizationFailed, of a vault Forbidden",
     "slow": "the answer takes `seconds`",
 }
-"""Faults that answer instead of any service."""
+"""Faults between any service and who asks it."""
 SERVICE = {
     "no capacity": "409 ServiceUnavailable when a container group is made",
     "quota": "409 ContainerGroupQuotaReached when a container group is made",

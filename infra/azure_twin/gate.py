@@ -62,13 +62,15 @@ class Gate:
             return self._cut(scope["client"][1])
         if fault and fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
-        if fault and fault.kind != "slow":
+        if fault and fault.kind not in ("slow", "answer lost"):
             app: ASGIApp = (
                 error_response(self._refuse(request)) if fault.kind == "forbidden" else _answer(fault, request)
             )
         else:
             app = self._hosts.find(host) or PlainTextResponse(f"the Azure twin has no {host}", 404)
         await self._call(app, request, host, body, fault, send)
+        if fault and fault.kind == "answer lost":
+            self._cut(scope["client"][1])
 
     async def _call(
         self, app: ASGIApp, request: Request, host: str, body: bytes, fault: Fault | None, send: Send
@@ -84,7 +86,8 @@ class Gate:
                 started.update(message)
             elif message["type"] == "http.response.body":
                 chunks.append(message.get("body", b""))
-            await send(message)
+            if not (fault and fault.kind == "answer lost"):
+                await send(message)
 
         await app(request.scope, replay, watch)
         headers = {key.decode().lower(): value.decode("latin-1") for key, value in started.get("headers", [])}

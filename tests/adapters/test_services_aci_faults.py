@@ -101,6 +101,26 @@ def test_no_capacity_is_told_and_the_next_try_finds_nothing_in_its_way(
     assert answers(services.ensure("iris", "prod"))
 
 
+def test_a_replacement_whose_answer_is_lost_is_made_once(prod: Service, newer: AciServices, twin: RunningTwin) -> None:
+    before = pid(prod)
+    twin.control.delete("/twin/exchanges")
+    twin.fail("answer lost", method="PUT", match=f"management.*{GROUP}")
+    assert newer.ensure("iris", "prod").url == prod.url
+    assert pid(prod) != before
+    assert image(twin) == "mlops-scoring:2"
+    assert [(each["status"], each["fault"]) for each in twin.exchanges("PUT")] == [(200, "answer lost")]
+
+
+def test_a_request_for_a_replacement_that_is_lost_changes_nothing(
+    prod: Service, newer: AciServices, twin: RunningTwin
+) -> None:
+    before = pid(prod)
+    twin.fail("network cut", method="PUT", match=f"management.*{GROUP}")
+    with pytest.raises(ServiceError):
+        newer.ensure("iris", "prod")
+    assert (pid(prod), image(twin)) == (before, "mlops-scoring:1")
+
+
 def test_an_image_that_cannot_be_pulled_leaves_the_service_as_it_is(
     prod: Service, newer: AciServices, twin: RunningTwin
 ) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 TLS_SHARE_KEY = "tls-share-key"
 POLL_SECONDS = 2
 """Where Azure does not say when to ask again; the SDK's own 30 s would make every start that slow."""
+ONCE: dict[str, Any] = {"retry_connect": 0, "retry_read": 0}
+"""Without what the SDK does when the connection fails: Azure may have the request, and a second one restarts again."""
 RESTARTING = ("Pending", "Creating", "Repairing", "Unhealthy")
 
 
@@ -124,14 +126,14 @@ class AciServices:
         services = [self.describe(each[MODEL], each[ENVIRONMENT]) for each in tags]
         return sorted(services, key=lambda each: (each.model, each.environment))
 
-    def _put(self, group: aci.ContainerGroup, deadline: float) -> None:
+    def _put(self, group: aci.ContainerGroup, deadline: float, **how: Any) -> None:
         """Create the group, or replace it in place, which restarts its containers.
 
         Raises:
             ServiceError: Azure has not done it at the deadline.
         """
         place = self._place(tags_of(group)[MODEL], tags_of(group)[ENVIRONMENT])
-        poller = self._client.container_groups.begin_create_or_update(*place, group)
+        poller = self._client.container_groups.begin_create_or_update(*place, group, **how)
         _finish(poller, deadline, f"{place[1]} is still being made")
 
     def _replace(self, found: aci.ContainerGroup, wanted: aci.ContainerGroup) -> float:
@@ -145,12 +147,23 @@ class AciServices:
             if fixed(found) != fixed(wanted):
                 self._delete(tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT])
                 deadline = time.monotonic() + START_SECONDS
-            self._put(wanted, deadline)
+            self._put(wanted, deadline, **ONCE)
         except (AzureError, ServiceError) as error:
+            if self._is_done(wanted, deadline):
+                logger.warning("%s is replaced, although: %s", found.name, _said(error))
+                return deadline
             if became := self._put_back(found, wanted):
                 raise ReplacementFailed(f"Container Instances, {found.name}: {_said(error)}; {became}") from error
             raise
         return deadline
+
+    def _is_done(self, wanted: aci.ContainerGroup, deadline: float) -> bool:
+        """Whether the group is as wanted, once Azure is done with it: the answer that says so may have been lost."""
+        with suppress(ServiceError):  # It is still under way.
+            current = self._settled(tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT], deadline)
+            if current is not None and digest_of(current) == digest_of(wanted):
+                return bool(current.provisioning_state == "Succeeded")
+        return False
 
     def _put_back(self, before: aci.ContainerGroup, failed: aci.ContainerGroup) -> str:
         """Let the group be again what it was; return what became of that, nothing when the group still is.
@@ -166,12 +179,13 @@ class AciServices:
         if current and digest_of(current) == digest_of(before):
             return ""
         before.volumes = failed.volumes
-        deadline = time.monotonic() + BACK_SECONDS
+        became, deadline = "", time.monotonic() + BACK_SECONDS
         try:
             self._put(before, deadline)
         except (AzureError, ServiceError) as error:
-            became = f"the group from before ({image}) could not be put back: {_said(error)}"
-        else:
+            if not self._is_done(before, deadline):
+                became = f"the group from before ({image}) could not be put back: {_said(error)}"
+        if not became:
             answered = self._answers_until(deadline, model, environment)
             how = "answers again" if answered else f"has not answered in {BACK_SECONDS:g} s"
             became = f"the group from before ({image}) is put back and {how}"
@@ -247,13 +261,13 @@ class AciServices:
             )
         return found
 
-    def _settled(self, model: str, environment: str) -> aci.ContainerGroup | None:
-        """The group, once no change of it is under way.
+    def _settled(self, model: str, environment: str, deadline: float | None = None) -> aci.ContainerGroup | None:
+        """The group, once no change of it is under way; without a deadline that is ``SETTLE_SECONDS`` from now.
 
         Raises:
-            ServiceError: one still is after ``SETTLE_SECONDS``.
+            ServiceError: one still is at the deadline.
         """
-        until = time.monotonic() + SETTLE_SECONDS
+        until = time.monotonic() + SETTLE_SECONDS if deadline is None else deadline
         while (found := self._find(model, environment)) and found.provisioning_state in RESTARTING:
             if time.monotonic() > until:
                 raise ServiceError(f"{found.name} is {found.provisioning_state} for too long; look at it")
