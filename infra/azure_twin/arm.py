@@ -211,6 +211,8 @@ class Arm:
             return Response(status_code=202, headers=self.headers(rid, operation, version))
         if operation.error:
             raise operation.error
+        if operation.result is not None:
+            return JSONResponse(operation.result)
         found = self.resources.get(operation.path.lower())
         return JSONResponse(self.type_of(rid).view(found)) if found else Response(status_code=204)
 

@@ -31,9 +31,11 @@ SERVICE = {
     "crash in start": "containers end with exit code 1 as soon as they are started",
     "slow delete": "deleting a container group or a resource group takes `seconds`",
     "delete fails": "deleting a container group or a resource group ends in 500 InternalServerError",
+    "slow gateway": "a change of an Application Gateway is shown at once and holds `seconds` later",
     "address change": "the next start of a group gets another address",
 }
-"""Faults inside Resource Manager and Container Instances; other services of the twin add theirs by ``describe``."""
+"""Faults inside Resource Manager, Container Instances and Application Gateway; other services of the twin add theirs by
+``describe``."""
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,8 @@ class Operation(msgspec.Struct, kw_only=True):
     started: str = msgspec.field(default_factory=now)
     ended: str = ""
     error: AzureError | None = None
+    result: Body | None = None
+    """What it answers when it is over; none: the resource."""
     task: Any = None
 
     def view(self) -> Body:

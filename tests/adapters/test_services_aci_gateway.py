@@ -1,13 +1,16 @@
 """Scoring services behind an Application Gateway: a second group, a switch, and nobody notices."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 import pytest
 
+from mlops.adapters import azure_gateway
 from mlops.adapters.services import ServiceError, open_services
 from mlops.adapters.services.aci_gateway import GatewayServices
 from mlops.settings import Settings, SettingsError
@@ -44,6 +47,19 @@ def backends(settings: Settings, pool: str) -> list[str]:
     ]
     (properties,) = (each["properties"] for each in found if each["name"] == pool)
     return [each["fqdn"] for each in properties.get("backendAddresses", [])]
+
+
+def leads(settings: Settings, pool: str) -> str:
+    """The host that the gateway asks for a pool now, by the health that it tells."""
+    found = call("POST", f"{settings.azure_gateway}/backendhealth", VERSION)
+    while found.status_code == 202:
+        place = urlsplit(found.headers["Location"])
+        found = call("GET", place.path, VERSION)
+    (health,) = (
+        each for each in found.json()["backendAddressPools"] if each["backendAddressPool"]["id"].endswith(f"/{pool}")
+    )
+    (server,) = health["backendHttpSettingsCollection"][0]["servers"]
+    return str(server["address"])
 
 
 def slot(number: str) -> str:
@@ -92,6 +108,44 @@ def test_a_switch_that_fails_leaves_the_old_group_and_is_made_up_for(
     assert azure_twin.groups() == ["mlops-iris-prod-a", "mlops-iris-prod-b"]
     newer.ensure("iris", "prod")
     assert (backends(settings, "iris-prod"), azure_twin.groups()) == ([slot("b")], ["mlops-iris-prod-b"])
+
+
+def test_a_switch_that_takes_longer_than_its_time_is_waited_for_before_the_old_group_goes(
+    services: GatewayServices, settings: Settings, azure_twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.ensure("iris", "prod")
+    newer = GatewayServices(msgspec.structs.replace(settings, azure_scoring_image="mlops-scoring:2"))
+    azure_twin.fail("slow gateway", seconds=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(azure_gateway, "SWITCH_SECONDS", 1.0)
+        with pytest.raises(ServiceError, match="still being updated after 1 s; Azure goes on with it"):
+            newer.ensure("iris", "prod")
+    assert (backends(settings, "iris-prod"), leads(settings, "iris-prod")) == ([slot("b")], slot("a"))
+    asked = []
+    with ThreadPoolExecutor() as threads:
+        again = threads.submit(newer.ensure, "iris", "prod")
+        while not again.done():
+            asked.append(leads(settings, "iris-prod"))
+            assert httpx.get(f"https://{asked[-1]}/healthz").status_code == 200
+    assert again.result().status == "running"
+    assert set(asked) == {slot("a"), slot("b")}
+    assert azure_twin.groups() == ["mlops-iris-prod-b"]
+
+
+def test_a_group_that_may_still_answer_is_not_replaced_by_a_third_image(
+    services: GatewayServices, settings: Settings, azure_twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.ensure("iris", "prod")
+    newer = GatewayServices(msgspec.structs.replace(settings, azure_scoring_image="mlops-scoring:2"))
+    azure_twin.fail("slow gateway", seconds=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(azure_gateway, "SWITCH_SECONDS", 1.0)
+        with pytest.raises(ServiceError, match="still being updated"):
+            newer.ensure("iris", "prod")
+        azure_twin.control.delete("/twin/exchanges")
+        with pytest.raises(ServiceError, match="still being updated"):
+            services.ensure("iris", "prod")  # The first image again, while the gateway is on its way to the second.
+    assert azure_twin.exchanges("PUT") == []
 
 
 def test_what_is_wrong_with_the_gateway_is_said(settings: Settings) -> None:

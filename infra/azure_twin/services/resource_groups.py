@@ -14,7 +14,6 @@ PLAIN = (
     "Microsoft.Storage/storageAccounts",
     "Microsoft.Insights/components",
     "Microsoft.OperationalInsights/workspaces",
-    "Microsoft.Network/applicationGateways",
     "Microsoft.Network/publicIPAddresses",
 )
 

@@ -31,10 +31,14 @@ class GatewayServices:
         if live and (change := self.changes(model, environment)):
             logger.warning("%s-%s: %s", model, environment, change)
             slot = _other(live)
+            if self._exists(model, environment, slot):  # A try that ended in its switch may have left what answers.
+                self._confirm(model, environment, live, healthy=False)
         self._slots[slot].ensure(model, environment)
         with _translated():
             self._gateway.switch(f"{model}-{environment}", host_name(self._settings, model, environment, slot))
-        self._slots[_other(slot)].remove(model, environment)  # That of before, or one that an earlier try left.
+        if self._exists(model, environment, _other(slot)):  # That of before, or one that an earlier try left.
+            self._confirm(model, environment, slot)
+            self._slots[_other(slot)].remove(model, environment)
         return self.describe(model, environment)
 
     def changes(self, model: str, environment: str) -> str:
@@ -65,13 +69,22 @@ class GatewayServices:
         names = sorted({(each.model, each.environment) for each in found})
         return [self.describe(*name) for name in names]
 
+    def _exists(self, model: str, environment: str, slot: str) -> bool:
+        return self._slots[slot].describe(model, environment).status != "absent"
+
+    def _confirm(self, model: str, environment: str, slot: str, *, healthy: bool = True) -> None:
+        """Make sure that the gateway leads to a slot, and no longer to the other one, which may go then."""
+        with _told():
+            host = host_name(self._settings, model, environment, slot)
+            self._gateway.confirm(f"{model}-{environment}", host, healthy=healthy)
+
     def _live(self, model: str, environment: str) -> str:
         """The slot that the gateway leads to, if its group is there."""
         with _translated():
             host = self._gateway.backend(f"{model}-{environment}")
-        for slot, services in self._slots.items():
+        for slot in SLOTS:
             if host == host_name(self._settings, model, environment, slot):
-                return slot if services.describe(model, environment).status != "absent" else ""
+                return slot if self._exists(model, environment, slot) else ""
         return ""
 
     def _shown(self, service: Service) -> Service:

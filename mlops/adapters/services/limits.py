@@ -9,10 +9,11 @@ image, start the containers and get the first certificate, and up to five where 
 BACK_SECONDS = 180.0
 """The same for the group that is put back: its image was pulled before, though perhaps on another host."""
 SWITCH_SECONDS = 600.0
-"""Azure takes minutes to update a gateway; it answers by its old backends until then."""
-ENSURE_SECONDS = SETTLE_SECONDS + DELETE_SECONDS + START_SECONDS + SETTLE_SECONDS + BACK_SECONDS + (
-    SWITCH_SECONDS + DELETE_SECONDS
-)  # fmt: skip
+"""Azure takes minutes to update a gateway; it answers by its old backends until then. As long again is waited for the
+gateway's own word that it leads there."""
+ENSURE_SECONDS = (
+    2 * SETTLE_SECONDS + DELETE_SECONDS + START_SECONDS + BACK_SECONDS + 3 * SWITCH_SECONDS + DELETE_SECONDS
+)
 """The longest that ``ensure`` takes, of whichever services: the group from before is deleted for a new one, which does
-not answer and gives way to it; or, behind a gateway, does answer, so that the gateway is switched and a group deleted.
+not answer and gives way to it; behind a gateway that waits for an earlier switch, then for its own, and for the word.
 """
