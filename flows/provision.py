@@ -9,6 +9,8 @@ from flows.cli import run
 from mlops.core.provisioning import Plan
 from tasks.context import open_model
 from tasks.provision import (
+    VAULT_PREFIX,
+    VAULT_TYPE,
     destroy_group,
     ensure_component,
     ensure_compute,
@@ -16,9 +18,12 @@ from tasks.provision import (
     ensure_workspace,
     needs_of_workspace,
     plan_from_variables,
+    purge_vaults,
+    purge_workspaces,
     register_dataset,
     show_components,
     upload_data,
+    vaults_to_purge,
 )
 
 
@@ -29,14 +34,13 @@ def provision(model: str, variables: str | None = None, destroy: bool = False) -
     Args:
         model: the name of a spec in deployments/models.
         variables: a YAML file of the variable library (ml.computeName and so on); the environment wins over it.
-        destroy: delete the resource group with all that is in it, if this flow made it.
+        destroy: delete the resource group with all that is in it, for good, if this flow made it.
     """
     if not open_model(model).settings.azure_subscription:
         return Completed(message="no Azure subscription is configured (azure_subscription): nothing to provision")
     wanted = plan_from_variables(model, variables)
     if destroy:
-        gone = destroy_group(model, wanted)
-        return Completed(message=f"resource group {wanted.resource_group} {'is deleted' if gone else 'was not there'}")
+        return Completed(message=destroy_all(model, wanted))
     ensure_group(model, wanted)
     # A workspace that infra/bicep or somebody else has made keeps what it uses.
     components = needs_of_workspace(model, wanted) or ensure_needs(model, wanted)
@@ -46,6 +50,15 @@ def provision(model: str, variables: str | None = None, destroy: bool = False) -
     components["dataset"] = register_dataset(model, wanted, components["datastore"], version)
     show_components(model, wanted, components)
     return Completed(message=f"workspace {wanted.workspace} has compute {wanted.compute.name} and dataset {version}")
+
+
+def destroy_all(model: str, wanted: Plan) -> str:
+    """Delete the resource group and what Azure would keep of it; run again, it goes on where it ended. Say what is."""
+    vaults = vaults_to_purge(model, wanted)
+    purge_workspaces(model, wanted)
+    gone = destroy_group(model, wanted)
+    group = f"resource group {wanted.resource_group} {'is deleted' if gone else 'was not there'}"
+    return "; ".join([group, *purge_vaults(model, wanted, vaults)])
 
 
 def ensure_needs(model: str, wanted: Plan) -> dict[str, str]:
@@ -58,7 +71,7 @@ def ensure_needs(model: str, wanted: Plan) -> dict[str, str]:
     insights = {"kind": "web", "properties": {"Application_Type": "web", "WorkspaceResourceId": log_id}}
     return {
         "storageAccount": ensure_component(model, wanted, "Microsoft.Storage/storageAccounts", "st", storage),
-        "keyVault": ensure_component(model, wanted, "Microsoft.KeyVault/vaults", "kv", vault),
+        "keyVault": ensure_component(model, wanted, VAULT_TYPE, VAULT_PREFIX, vault),
         "applicationInsights": ensure_component(model, wanted, "Microsoft.Insights/components", "appi", insights),
     }
 

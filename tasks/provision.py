@@ -21,6 +21,9 @@ VERSIONS = {
     "Microsoft.OperationalInsights/workspaces": "2022-10-01",
     "Microsoft.Insights/components": "2020-02-02",
 }
+LOGS_TYPE = "Microsoft.OperationalInsights/workspaces"
+VAULT_TYPE = "Microsoft.KeyVault/vaults"
+VAULT_PREFIX = "kv"
 NEEDS = ("storageAccount", "keyVault", "applicationInsights")
 """Properties of a workspace that name what it uses."""
 LONG_SECONDS = 1800
@@ -136,20 +139,71 @@ def show_components(model: str, wanted: Plan, components: dict[str, str]) -> Non
     create_table_artifact(key=f"{model}-azure", table=rows, description=f"Workspace {wanted.workspace}")
 
 
+@network_task("vaults to purge")
+def vaults_to_purge(model: str, wanted: Plan) -> list[str]:
+    """Names of the group's vaults, which Azure keeps when it deletes them; that of the plan even when all is gone."""
+    with refusing():
+        client = resources(model)
+        found = client.inside(wanted.resource_group, VAULT_TYPE) if _is_to_destroy(client, wanted) else []
+        return sorted({wanted.unique(VAULT_PREFIX, client.subscription), *(each.name for each in found)})
+
+
+@network_task("purge workspaces", timeout=LONG_SECONDS)
+def purge_workspaces(model: str, wanted: Plan) -> None:
+    """Delete the group's workspaces and logs for good: otherwise Azure keeps them, and their names, for 14 days.
+
+    The plan's workspace may have been deleted before, and be kept: it is purged by its name.
+    """
+    with refusing():
+        client = resources(model)
+        if not _is_to_destroy(client, wanted):
+            return
+        kept = {client.id(wanted.resource_group, f"{WORKSPACE_TYPE}/{wanted.workspace}")}
+        kept.update(each.id for each in client.inside(wanted.resource_group, WORKSPACE_TYPE))
+        for resource_id in sorted(kept):
+            client.delete(resource_id, WORKSPACES, forceToPurge="true")
+        for each in client.inside(wanted.resource_group, LOGS_TYPE):
+            client.delete(each.id, VERSIONS[LOGS_TYPE], force="true")
+
+
 @network_task("destroy", timeout=LONG_SECONDS)
 def destroy_group(model: str, wanted: Plan) -> bool:
     """Delete the resource group with all that is in it, if this flow made it; return whether it was there."""
     with refusing():
         client = resources(model)
-        found = client.group(wanted.resource_group)
-        if found is None:
+        if not _is_to_destroy(client, wanted):
             return False
-        if found.tags.get(CREATED_BY) != MAKER:
-            raise Refused(
-                f"resource group {wanted.resource_group} was not made by this flow (no tag {CREATED_BY}={MAKER}): "
-                "delete it yourself if you are sure"
-            )
         client.delete_group(wanted.resource_group)
+    return True
+
+
+@network_task("purge vaults", timeout=LONG_SECONDS)
+def purge_vaults(model: str, wanted: Plan, names: list[str]) -> list[str]:
+    """Delete the deleted vaults of these names for good; return what became of each that Azure still kept."""
+    told = []
+    with refusing():
+        client = resources(model)
+        for vault in client.deleted_vaults(wanted.resource_group):
+            if vault.name not in names:
+                continue
+            if vault.protected:
+                told.append(f"vault {vault.name} is protected from purging: it keeps its name until {vault.kept_until}")
+                continue
+            client.purge_vault(vault)
+            told.append(f"vault {vault.name} is purged")
+    return told
+
+
+def _is_to_destroy(client: Resources, wanted: Plan) -> bool:
+    """Whether the resource group is there; one that somebody else made is refused."""
+    found = client.group(wanted.resource_group)
+    if found is None:
+        return False
+    if found.tags.get(CREATED_BY) != MAKER:
+        raise Refused(
+            f"resource group {wanted.resource_group} was not made by this flow (no tag {CREATED_BY}={MAKER}): "
+            "delete it yourself if you are sure"
+        )
     return True
 
 

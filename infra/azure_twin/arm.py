@@ -59,6 +59,11 @@ class Arm:
             )
         return found
 
+    def forget(self) -> None:
+        """Let go of what is kept of deleted resources, as if this were another subscription."""
+        for kind in self._types.values():
+            kind.forget()
+
     def keep(self, rid: ResourceId, full: str, body: Body) -> Body:
         """Store a resource with the envelope that Resource Manager gives it.
 
@@ -189,7 +194,7 @@ class Arm:
             case "HEAD":
                 return Response(status_code=204 if rid.path.lower() in self.resources else 404)
             case "DELETE":
-                return await kind.delete(rid)
+                return await kind.discard(rid, request.query_params)
             case "POST":
                 return await kind.act(rid, action, body, request)
         raise AzureError(405, "MethodNotAllowed", f"{method} is not supported.")
@@ -201,9 +206,9 @@ class Arm:
             raise AzureError(404, "OperationNotFound", f"The operation '{name}' could not be found.")
         rid, waits = parse(operation.path), {"Retry-After": str(self.retry_after)}
         # A template's own are of the deployment, whose role has them; all others are of a place in the subscription,
-        # for which Azure asks for a right on the resource group.
+        # for which Azure asks for a right on the resource group, where there is one.
         if rid.provider and rid.provider.lower() != "microsoft.resources":
-            group = f"/subscriptions/{rid.subscription}/resourceGroups/{rid.group}"
+            group = f"/subscriptions/{rid.subscription}" + (f"/resourceGroups/{rid.group}" if rid.group else "")
             self.access.require(Asked((f"{self.spelling(rid).partition('/')[0]}/locations/{told}/read",), group))
         if kind == "operations":
             return JSONResponse(operation.view(), headers={} if operation.ended else waits)

@@ -7,6 +7,7 @@ import msgspec
 LEARN = "https://learn.microsoft.com/en-us/azure"
 SETUP_ACI = "https://learn.microsoft.com/en-us/troubleshoot/azure/azure-container-instances/configuration-setup"
 ARM_ERRORS = f"{LEARN}/azure-resource-manager/troubleshooting/common-deployment-errors"
+SOFT_DELETE = f"{LEARN}/key-vault/general/soft-delete-overview"
 RBAC = f"{LEARN}/role-based-access-control/troubleshooting"
 
 
@@ -184,6 +185,22 @@ DOCUMENTED: dict[str, Documented] = {
         "DenyAssignmentId: null\r\nDecisionReason: null\r\nVault: {vault};location={location}\r\n",
         f"{LEARN}/key-vault/general/rbac-guide",
         inner="ForbiddenByRbac",
+    ),
+    "vault name taken": Documented(
+        409,
+        "ConflictError",
+        "A vault with the same name already exists in deleted state. You need to either recover or purge existing key "
+        "vault. Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on soft delete.",
+        SOFT_DELETE,
+    ),
+    "vault protected": Documented(
+        405, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.", SOFT_DELETE
+    ),
+    "no deleted vault": Documented(
+        404,
+        "DeletedVaultNotFound",
+        "The specified deleted vault '{vault}' does not exist.",
+        "https://learn.microsoft.com/en-us/rest/api/keyvault/keyvault/vaults/get-deleted",
     ),
     "assignment exists": Documented(409, "RoleAssignmentExists", "The role assignment already exists.", RBAC),
     "assignment changes": Documented(

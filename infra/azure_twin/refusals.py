@@ -8,6 +8,7 @@ from starlette.requests import Request
 from infra.azure_twin.access import CALLER, Asked, Caller, forbidden
 from infra.azure_twin.azure_ml import actions as azure_ml
 from infra.azure_twin.errors import AzureError
+from infra.azure_twin.vaults import FULL
 
 if TYPE_CHECKING:
     from infra.azure_twin.twin import Twin
@@ -20,7 +21,7 @@ def refusal(twin: "Twin", request: Request) -> AzureError:
     CALLER.set(Caller.of(_claims(request)))
     host = request.headers.get("host", "").partition(":")[0].lower()
     if host.endswith(key_vault.SUFFIX):
-        wanted = key_vault.asked(request, twin.arm.of_type(key_vault.FULL))
+        wanted = key_vault.asked(request, twin.arm.of_type(FULL))
         return key_vault.refusal(wanted.actions[0], wanted.scope, twin.arm.location)
     wanted = twin.arm.asked(request) if host == "management.azure.com" else _of_workspace(request)
     return forbidden(wanted.actions[0] if wanted.actions else "*/read", wanted.scope or request.url.path)

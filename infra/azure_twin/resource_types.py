@@ -59,10 +59,17 @@ class ResourceType:
         await self.remove(rid)
         return Response(status_code=200)
 
+    async def discard(self, rid: ResourceId, query: Mapping[str, str]) -> Response:
+        """Delete as a request's parameters ask for it."""
+        return await self.delete(rid)
+
     async def remove(self, rid: ResourceId) -> None:
         """Let go of all that belongs to a resource, as a deleted resource group does."""
         for each in self.arm.under(rid.path):
             del self.arm.resources[each["id"].lower()]
+
+    def forget(self) -> None:
+        """Let go of what is kept of deleted ones."""
 
     async def act(self, rid: ResourceId, action: str, body: Body, request: Request) -> Response:
         """Answer a POST on a resource."""

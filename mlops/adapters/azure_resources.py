@@ -33,14 +33,25 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
 
 
+class DeletedVault(msgspec.Struct, frozen=True, kw_only=True):
+    """A Key Vault that Azure still keeps, with its name, until ``kept_until``; a protected one cannot be purged."""
+
+    name: str
+    location: str
+    kept_until: str
+    protected: bool
+
+
 class Resources:
     """One subscription. Methods raise ``ResourceError``, and return when Azure says that it is done."""
 
     def __init__(self, credential: "TokenCredential", subscription: str) -> None:
+        from azure.mgmt.keyvault import KeyVaultManagementClient
         from azure.mgmt.resource import ResourceManagementClient
 
         # Azure's answers say how long to wait; the interval counts where they do not.
         self._client = ResourceManagementClient(credential, subscription, polling_interval=POLL_SECONDS)
+        self._vaults = KeyVaultManagementClient(credential, subscription, polling_interval=POLL_SECONDS).vaults
         self.subscription = subscription
 
     def group(self, name: str) -> Resource | None:
@@ -63,6 +74,38 @@ class Resources:
         with translated(f"delete resource group {name}"):
             if self._client.resource_groups.check_existence(name):
                 self._client.resource_groups.begin_delete(name).result()
+
+    def inside(self, group: str, kind: str) -> list[Resource]:
+        """What a resource group has of a type."""
+        with translated(f"list {kind} in resource group {group}"):
+            found = self._client.resources.list_by_resource_group(group, filter=f"resourceType eq '{kind}'")
+            return [_resource(each) for each in found]
+
+    def deleted_vaults(self, group: str) -> list[DeletedVault]:
+        """The deleted vaults that were in a resource group, which may be gone."""
+        place = f"{self.id(group, 'Microsoft.KeyVault/vaults')}/".lower()
+        with translated("list deleted vaults"):
+            found = [(each.name, each.properties) for each in self._vaults.list_deleted()]
+        return [
+            DeletedVault(
+                name=name,
+                location=kept.location,
+                kept_until=f"{kept.scheduled_purge_date:%Y-%m-%d %H:%M} UTC",
+                protected=bool(kept.purge_protection_enabled),
+            )
+            for name, kept in found
+            if kept.vault_id.lower().startswith(place)
+        ]
+
+    def purge_vault(self, vault: DeletedVault) -> None:
+        """Delete a deleted vault for good; nothing happens when there is none."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with translated(f"purge vault {vault.name}"):
+            try:
+                self._vaults.begin_purge_deleted(vault.name, vault.location).result()
+            except ResourceNotFoundError:
+                return
 
     def id(self, group: str, path: str) -> str:
         """The id of ``<provider>/<type>/<name>...`` in a resource group."""
@@ -92,13 +135,13 @@ class Resources:
             self._client.resources.begin_create_or_update_by_id(resource_id, version, body).result()
         return True
 
-    def delete(self, resource_id: str, version: str) -> None:
-        """Delete a resource; nothing happens when there is none."""
+    def delete(self, resource_id: str, version: str, **query: str) -> None:
+        """Delete a resource; nothing happens when there is none. ``query`` is what the type has of its own."""
         from azure.core.exceptions import ResourceNotFoundError
 
         with translated(f"delete {_short(resource_id)}"):
             try:
-                self._client.resources.begin_delete_by_id(resource_id, version).result()
+                self._client.resources.begin_delete_by_id(resource_id, version, params=query).result()
             except ResourceNotFoundError:
                 return
 

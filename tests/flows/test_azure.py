@@ -4,6 +4,7 @@ import io
 import json
 import os
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,86 @@ def test_provision_makes_each_component_once_and_destroy_leaves_nothing(
     assert provision(prefect_server, library).is_completed()
     assert {each["path"] for each in azure.exchanges("PUT") if "blob" not in each["host"]} == set()
 
-    assert provision(prefect_server, library, destroy=True).message == "resource group rg-mlops is deleted"
+    vault = vault_of(azure)
+    told = f"resource group rg-mlops is deleted; vault {vault} is purged"
+    assert provision(prefect_server, library, destroy=True).message == told
     assert azure.resources() == []
+    assert deleted_vaults(azure) == []
     assert provision(prefect_server, library, destroy=True).message == "resource group rg-mlops was not there"
+
+    state = provision(prefect_server, library)
+    assert state.is_completed(), state.message
+    assert {each["type"] for each in azure.resources()} == KINDS
+
+
+def vault_of(azure: RunningTwin) -> str:
+    """The name of the only vault there is."""
+    (found,) = azure.resources("KeyVault/vaults")
+    return str(found["name"])
+
+
+def deleted_vaults(azure: RunningTwin) -> list[str]:
+    path = f"/subscriptions/{azure.subscription}/providers/Microsoft.KeyVault/deletedVaults"
+    return [each["name"] for each in azure.arm("GET", path, "2023-07-01").json()["value"]]
+
+
+def test_destroying_goes_on_where_it_ended(
+    azure: RunningTwin, prefect_server: PrefectServer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(load().store_uri).put(LANDING, b"rows")
+    for ended in ("purge_workspaces", "destroy_group", "purge_vaults"):
+        assert provision(prefect_server, library).is_completed()
+        vault = vault_of(azure)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"flows.provision.{ended}", crash)
+            assert provision(prefect_server, library, destroy=True).is_failed()
+        state = provision(prefect_server, library, destroy=True)
+        assert state.is_completed(), state.message
+        assert state.message.endswith(f"; vault {vault} is purged")
+        assert azure.resources() == []
+        assert deleted_vaults(azure) == []
+    assert state.message.startswith("resource group rg-mlops was not there; ")
+
+
+def crash(*_: object) -> None:
+    raise RuntimeError("the process ends")
+
+
+def test_a_vault_that_cannot_be_purged_is_told_with_its_date(
+    azure: RunningTwin, prefect_server: PrefectServer, library: Path
+) -> None:
+    open_store(load().store_uri).put(LANDING, b"rows")
+    assert provision(prefect_server, library).is_completed()
+    (vault,) = azure.resources("KeyVault/vaults")
+    azure.arm("PATCH", vault["id"], "2023-07-01", {"properties": {"enablePurgeProtection": True}})
+    state = provision(prefect_server, library, destroy=True)
+    assert state.is_completed(), state.message
+    until = (datetime.now(UTC) + timedelta(days=90)).strftime("%Y-%m-%d")
+    told = (
+        f"resource group rg-mlops is deleted; vault {vault['name']} is protected from purging: it keeps its name until "
+    )
+    assert state.message.startswith(told)
+    assert until in state.message
+    assert (azure.resources(), deleted_vaults(azure)) == ([], [vault["name"]])
+    state = provision(prefect_server, library)
+    assert state.is_failed()
+    assert "ConflictError: A vault with the same name already exists in deleted state." in state.message
+
+
+def test_a_workspace_that_azure_keeps_is_purged_by_destroying(
+    azure: RunningTwin, prefect_server: PrefectServer, library: Path
+) -> None:
+    open_store(load().store_uri).put(LANDING, b"rows")
+    assert provision(prefect_server, library).is_completed()
+    (workspace,) = [each["id"] for each in azure.resources("workspaces") if each["name"] == "mlw"]
+    azure.arm("DELETE", workspace, "2024-04-01")
+    azure.wait_for(lambda: workspace not in [each["id"] for each in azure.resources("workspaces")])
+    state = provision(prefect_server, library)
+    assert state.is_failed()
+    assert "BadRequest: Soft-deleted workspace exists." in state.message
+    assert provision(prefect_server, library, destroy=True).is_completed()
+    state = provision(prefect_server, library)
+    assert state.is_completed(), state.message
 
 
 def test_the_rows_of_the_newest_snapshot_are_uploaded(

@@ -8,6 +8,12 @@ QUOTA = f"{LEARN}/machine-learning/how-to-manage-quotas"
 CLUSTERS = f"{LEARN}/machine-learning/how-to-create-attach-compute-cluster"
 
 DOCUMENTED: dict[str, Documented] = {
+    "workspace name taken": Documented(
+        400,
+        "BadRequest",
+        "Soft-deleted workspace exists. Please purge or recover it. https://aka.ms/wsoftdelete",
+        f"{LEARN}/machine-learning/concept-soft-delete",
+    ),
     "compute name": Documented(
         400,
         "InvalidComputeName",

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -24,15 +25,23 @@ SHOWN = {"subnet": None, "enableNodePublicIp": True, "osType": "Linux"}
 
 
 class Workspaces(ResourceType):
-    """``Microsoft.MachineLearningServices/workspaces``; ``known`` is shared with the data plane."""
+    """``Microsoft.MachineLearningServices/workspaces``; ``known`` is shared with the data plane.
+
+    A deleted one keeps its name in its resource group until it is purged; nobody recovers one here.
+    """
 
     def __init__(self, arm: Arm, known: dict[str, Workspace], scheduler: Scheduler) -> None:
         super().__init__(arm, f"{PROVIDER}/workspaces")
         self.known = known
         self.scheduler = scheduler
+        self.deleted: set[str] = set()
+        """Ids of deleted ones in lower case."""
 
     async def put(self, rid: ResourceId, body: Body) -> Response:
         """Create or update; what a workspace depends on must exist."""
+        if rid.path.lower() in self.deleted:
+            self.arm.need_group(rid)
+            raise failure("workspace name taken")
         properties = body.get("properties", {})
         for needed in ("storageAccount", "keyVault"):
             if not properties.get(needed):
@@ -67,16 +76,34 @@ class Workspaces(ResourceType):
 
     async def delete(self, rid: ResourceId) -> Response:
         """Delete with all that is in it."""
-        if rid.path.lower() not in self.arm.resources:
-            return Response(status_code=204)
-        operation = self.arm.begin(rid, self.remove(rid))
-        return Response(status_code=202, headers=self.arm.headers(rid, operation, VERSION))
+        return self._begin(rid, self.arm.resources, self.remove)
+
+    async def discard(self, rid: ResourceId, query: Mapping[str, str]) -> Response:
+        """Delete, or with ``forceToPurge`` for good, also one that is deleted already."""
+        if query.get("forceToPurge", "").lower() != "true":
+            return await self.delete(rid)
+        return self._begin(rid, {*self.arm.resources, *self.deleted}, self._purge)
 
     async def remove(self, rid: ResourceId) -> None:
-        """End its jobs and forget it."""
+        """End its jobs, and keep only its name."""
         if workspace := self.known.pop(rid.path.lower(), None):
             await self.scheduler.end(list(workspace.runs.values()))
         await super().remove(rid)
+        self.deleted.add(rid.path.lower())
+
+    def forget(self) -> None:
+        """Give all names back."""
+        self.deleted.clear()
+
+    async def _purge(self, rid: ResourceId) -> None:
+        await self.remove(rid)
+        self.deleted.discard(rid.path.lower())
+
+    def _begin(self, rid: ResourceId, among: Container[str], work: Callable[[ResourceId], Awaitable[None]]) -> Response:
+        if rid.path.lower() not in among:
+            return Response(status_code=204)
+        operation = self.arm.begin(rid, work(rid))
+        return Response(status_code=202, headers=self.arm.headers(rid, operation, VERSION))
 
 
 class Computes(ResourceType):

@@ -44,10 +44,11 @@ class Control:
         return JSONResponse(msgspec.to_builtins(found))
 
     async def resources(self, request: Request) -> Response:
-        """GET every resource, as its readers see it; ``type`` filters. DELETE removes all."""
+        """GET every resource, as its readers see it; ``type`` filters. DELETE removes all, and what is soft-deleted."""
         if request.method == "DELETE":
             for each in sorted(self._twin.arm.resources.values(), key=lambda body: -len(body["id"])):
                 await self._twin.arm.type_of(parse(each["id"])).remove(parse(each["id"]))
+            self._twin.arm.forget()
         wanted = request.query_params.get("type", "").lower()
         found = [
             self._twin.arm.type_of(parse(each["id"])).view(each)

@@ -11,30 +11,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infra.azure_twin.access import CALLER, Asked, Caller
-from infra.azure_twin.arm import Arm
 from infra.azure_twin.directory import Principal
 from infra.azure_twin.errors import AzureError, documented
 from infra.azure_twin.gate import error_response
-from infra.azure_twin.resource_ids import ResourceId
-from infra.azure_twin.resource_types import Body, ResourceType
+from infra.azure_twin.resource_types import Body
 from infra.azure_twin.twin import Twin
+from infra.azure_twin.vaults import FULL, Versions, register
 
 SUFFIX = ".vault.azure.net"
 AUDIENCE = "https://vault.azure.net"
-FULL = "Microsoft.KeyVault/vaults"
-Versions = list[dict[str, Any]]
-
-
-class Vaults(ResourceType):
-    """Vaults as Resource Manager has them; a deleted one's secrets go with it, as if it had been purged, too."""
-
-    def __init__(self, arm: Arm, full: str, secrets: dict[str, dict[str, Versions]]) -> None:
-        super().__init__(arm, full)
-        self._secrets = secrets
-
-    async def remove(self, rid: ResourceId) -> None:
-        await super().remove(rid)
-        self._secrets.pop(rid.name.lower(), None)
 
 
 class KeyVault:
@@ -43,7 +28,7 @@ class KeyVault:
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
         self._vaults: dict[str, dict[str, Versions]] = {}
-        twin.arm.register(Vaults(twin.arm, FULL, self._vaults))
+        register(twin.arm, self._vaults)
 
     async def secret(self, request: Request) -> Response:
         """PUT, GET and DELETE of one secret."""

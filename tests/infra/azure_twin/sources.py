@@ -1,4 +1,4 @@
-"""How far each error's code and words were found again, on 27 November 2026, in copies of Microsoft's pages."""
+"""How far each error's code and words were found again, on 27 and 28 November 2026, in copies of Microsoft's pages."""
 
 PAGE, CODE, RULE, USERS, NOT_FOUND = "page", "code", "rule", "users", "not found"
 MEANING = {
@@ -27,6 +27,9 @@ CHECKED = {
     "linked forbidden": USERS,
     "template forbidden": USERS,
     "vault forbidden": USERS,
+    "vault name taken": RULE,
+    "vault protected": RULE,
+    "no deleted vault": USERS,
     "assignment exists": USERS,
     "assignment changes": USERS,
     "no role": USERS,
@@ -48,6 +51,7 @@ CHECKED = {
     "no credential": PAGE,
     "grant": CODE,
     # Azure Machine Learning
+    "workspace name taken": RULE,
     "compute name": NOT_FOUND,
     "vm size": NOT_FOUND,
     "compute immutable": NOT_FOUND,

@@ -4,6 +4,7 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 from azure.keyvault.secrets import SecretClient
+from azure.mgmt.keyvault import KeyVaultManagementClient
 from azure.mgmt.resource import ResourceManagementClient
 
 from tests.infra.twin import GROUP, RunningTwin
@@ -36,10 +37,12 @@ def test_a_vault_made_anew_is_empty(azure_twin: RunningTwin) -> None:
     vault = f"/subscriptions/{azure_twin.subscription}/resourceGroups/{GROUP}/providers/Microsoft.KeyVault/vaults/kv-a"
     azure_twin.arm("PUT", vault.partition("/providers")[0], "2021-04-01", {"location": "westeurope"})
     secrets = SecretClient("https://kv-a.vault.azure.net", DefaultAzureCredential())
+    vaults = KeyVaultManagementClient(DefaultAzureCredential(), azure_twin.subscription).vaults
     found = []
     for name in ("first", "second"):
         azure_twin.arm("PUT", vault, "2023-07-01", {"location": "westeurope"})
         secrets.set_secret(name, "v")
         found.append([each.name for each in secrets.list_properties_of_secrets()])
         azure_twin.arm("DELETE", vault, "2023-07-01")
+        vaults.begin_purge_deleted("kv-a", "westeurope").result()
     assert found == [["first"], ["second"]]
