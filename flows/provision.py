@@ -22,6 +22,7 @@ from tasks.provision import (
     purge_workspaces,
     register_dataset,
     show_components,
+    tenant_of_subscription,
     upload_data,
     vaults_to_purge,
 )
@@ -63,7 +64,7 @@ def destroy_all(model: str, wanted: Plan) -> str:
 
 def ensure_needs(model: str, wanted: Plan) -> dict[str, str]:
     """What a workspace needs: storage, vault, logs and Application Insights; ids by the workspace's property."""
-    tenant = open_model(model).settings.azure_tenant
+    tenant = tenant_of_subscription(model)
     storage = {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": SAFE_STORAGE}
     vault = {"properties": {"tenantId": tenant, "sku": {"family": "A", "name": "standard"}, **SAFE_VAULT}}
     logs = {"properties": {"sku": {"name": "PerGB2018"}, "retentionInDays": 30}}

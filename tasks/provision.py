@@ -50,6 +50,13 @@ def ensure_group(model: str, wanted: Plan) -> bool:
         return resources(model).ensure_group(wanted.resource_group, wanted.region, _tags())
 
 
+@network_task("tenant")
+def tenant_of_subscription(model: str) -> str:
+    """The id of the subscription's tenant; the settings may have none, or a domain, which a vault does not take."""
+    with refusing():
+        return resources(model).tenant()
+
+
 @network_task("{kind}", timeout=LONG_SECONDS)
 def ensure_component(model: str, wanted: Plan, kind: str, prefix: str, body: dict[str, Any]) -> str:
     """A component that the workspace needs; return its id. Its name begins with the prefix."""

@@ -47,12 +47,18 @@ class Resources:
 
     def __init__(self, credential: "TokenCredential", subscription: str) -> None:
         from azure.mgmt.keyvault import KeyVaultManagementClient
-        from azure.mgmt.resource import ResourceManagementClient
+        from azure.mgmt.resource import ResourceManagementClient, SubscriptionClient
 
         # Azure's answers say how long to wait; the interval counts where they do not.
         self._client = ResourceManagementClient(credential, subscription, polling_interval=POLL_SECONDS)
         self._vaults = KeyVaultManagementClient(credential, subscription, polling_interval=POLL_SECONDS).vaults
+        self._subscriptions = SubscriptionClient(credential).subscriptions
         self.subscription = subscription
+
+    def tenant(self) -> str:
+        """The id of the Entra tenant that the subscription trusts."""
+        with translated(f"read subscription {self.subscription}"):
+            return str(self._subscriptions.get(self.subscription).tenant_id)
 
     def group(self, name: str) -> Resource | None:
         """A resource group; none when there is none."""

@@ -112,6 +112,22 @@ def test_provision_makes_each_component_once_and_destroy_leaves_nothing(
     assert {each["type"] for each in azure.resources()} == KINDS
 
 
+def test_the_vaults_tenant_is_that_of_the_subscription_whatever_the_settings_say(
+    azure: RunningTwin, prefect_server: PrefectServer, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(load().store_uri).put(LANDING, b"rows")
+    signed_in = credential(load())
+    # As `az login` is, which needs no tenant.
+    monkeypatch.setattr("mlops.adapters.azure_auth._default", lambda *_: signed_in)
+    monkeypatch.setenv("MLOPS_AZURE_SIGN_IN", "default")
+    monkeypatch.delenv("AZURE_TENANT_ID")
+    assert load().azure_tenant == ""
+    state = provision(prefect_server, library)
+    assert state.is_completed(), state.message
+    (vault,) = azure.resources("KeyVault/vaults")
+    assert vault["properties"]["tenantId"] == azure.environment["AZURE_TENANT_ID"]
+
+
 def vault_of(azure: RunningTwin) -> str:
     """The name of the only vault there is."""
     (found,) = azure.resources("KeyVault/vaults")
