@@ -96,7 +96,6 @@ class Scheduler:
             code = await self._wait(process, run, preemption.seconds if preemption else None)
             if code is None:
                 self._requeue(cluster, run)
-                self._spawn(self._queue_later(workspace, cluster, run))
             else:
                 _finish(run, code)
         except (OSError, ImageMissing) as error:
@@ -108,6 +107,9 @@ class Scheduler:
             await isolation.end(run.run_id)  # What a job started ends with it, and with its node.
             self._processes.pop(run.run_id, None)
             cluster.running -= 1
+        # Not before its processes have ended, which those of the next attempt would be ended with.
+        if run.status == "Preparing":
+            self._spawn(self._queue_later(workspace, cluster, run))
         if not run.preemptions or run.status in ENDED:  # A pre-empted node is gone; another one keeps idling.
             cluster.idle.append(time.monotonic())
         self.wake(workspace, cluster)
