@@ -74,7 +74,7 @@ class GatewayServices:
 
     def _confirm(self, model: str, environment: str, slot: str, *, healthy: bool = True) -> None:
         """Make sure that the gateway leads to a slot, and no longer to the other one, which may go then."""
-        with _told():
+        with _translated():
             host = host_name(self._settings, model, environment, slot)
             self._gateway.confirm(f"{model}-{environment}", host, healthy=healthy)
 
