@@ -47,24 +47,23 @@ def find_jobs() -> list[Seen]:
 
 
 @network_task("ask Prefect", timeout=LONG_SECONDS)
-def ask_prefect(seen: list[Seen]) -> dict[str, FlowRun | None]:
-    """What Prefect knows about the flow runs of what was found; none for those it does not know."""
+def ask_prefect(seen: list[Seen]) -> dict[str, bool | None]:
+    """Whether the flow runs of what was found have ended; none for those that Prefect does not know."""
     from prefect import get_client
     from prefect.exceptions import ObjectNotFound
 
-    known: dict[str, FlowRun | None] = {}
+    over: dict[str, bool | None] = {}
     with get_client(sync_client=True) as client:
         for name in {each.flow_run for each in seen if not each.ended}:
             try:
                 run = client.read_flow_run(UUID(name))
             except ObjectNotFound:
-                known[name] = None
+                over[name] = None
             except ValueError:
                 continue  # No id of Prefect's: not ours to judge.
             else:
-                ended = run.state is not None and run.state.is_final()
-                known[name] = FlowRun(id=name, flow=str(run.flow_id), model="", ended=ended, seconds=0)
-    return known
+                over[name] = run.state is not None and run.state.is_final()
+    return over
 
 
 @network_task("remove {each.kind}", timeout=LONG_SECONDS)
@@ -120,6 +119,5 @@ def _ended_runs(since: datetime) -> list[tuple[str, FlowRun]]:
                     flows[run.flow_id] = client.read_flow(run.flow_id).name
                 seconds = run.estimated_run_time.total_seconds()
                 model = str(run.parameters.get("model") or "")
-                shown = FlowRun(id=str(run.id), flow=flows[run.flow_id], model=model, ended=True, seconds=seconds)
-                found.append((run.work_pool_name or "", shown))
+                found.append((run.work_pool_name or "", FlowRun(flow=flows[run.flow_id], model=model, seconds=seconds)))
     return found

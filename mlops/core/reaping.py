@@ -18,12 +18,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What Prefect knows about a flow run."""
+    """What a flow run costs by: whose it is, and how long it took."""
 
-    id: str
     flow: str
     model: str
-    ended: bool
     seconds: float
 
 
@@ -55,18 +53,17 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
 
 
-def unneeded(seen: Iterable[Seen], runs: Mapping[str, FlowRun | None], *, unknown: bool = False) -> list[Seen]:
+def unneeded(seen: Iterable[Seen], over: Mapping[str, bool | None], *, unknown: bool = False) -> list[Seen]:
     """Those whose flow run has ended, and that have not ended by themselves.
 
-    ``runs`` maps to none what Prefect does not know: that may belong to another installation in the same
-    resource group, so it goes only where ``unknown`` says so. A flow run that is missing was not asked about.
+    ``over`` says of flow runs whether they have ended; none of those that Prefect does not know. They may belong to
+    another installation in the same resource group, so what they left goes only where ``unknown`` says so. A flow run
+    that is missing was not asked about.
     """
 
     def is_over(flow_run: str) -> bool:
-        if flow_run not in runs:
-            return False
-        run = runs[flow_run]
-        return unknown if run is None else run.ended
+        ended = over.get(flow_run, False)
+        return unknown if ended is None else ended
 
     return [each for each in seen if not each.ended and is_over(each.flow_run)]
 
