@@ -9,7 +9,7 @@ from mlops.core.advice import Advice, advise, rows, text
 from mlops.core.past import Past
 from mlops.core.policies import Ours, Policy, PolicyError, scheduled
 from mlops.core.replay import PolicyResult, Progress, replay
-from mlops.core.stream import Window
+from mlops.core.stream import Span
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     recommendation: Advice
 
 
-def policies_for(names: str, windows: Sequence[Window]) -> dict[str, Policy]:
+def policies_for(names: str, windows: Sequence[Span]) -> dict[str, Policy]:
     """Make the policies that a comma-separated list names.
 
     Raises:

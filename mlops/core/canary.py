@@ -28,7 +28,7 @@ REFUSED = 422
 
 _LINE = re.compile(r"mlops_scoring_(answers_total|answer_seconds_bucket|shadow_total)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-Decision = Literal["go", "wait", "roll_back"]
+StepDecision = Literal["go", "wait", "roll_back"]
 Counts = Mapping[str, tuple[int, int]]
 """By class: answers of the champion, answers of the canary."""
 
@@ -58,7 +58,7 @@ class Reading(msgspec.Struct, frozen=True):
 class StepVerdict(msgspec.Struct, frozen=True):
     """Whether a step may go on, must wait or is rolled back, why, and the numbers behind it."""
 
-    decision: Decision
+    decision: StepDecision
     reasons: tuple[str, ...]
     numbers: dict[str, float] = {}
 
@@ -138,7 +138,7 @@ def judge_quiet(verdict: StepVerdict, canary: Canary) -> StepVerdict:
         f"only {verdict.numbers.get('requests', 0):g} of {canary.min_requests} requests in {canary.max_seconds:g} s;"
         f" the spec says {canary.quiet.replace('_', ' ')} (release.canary.quiet)"
     )
-    decision: Decision = "go" if canary.quiet == "continue" else "roll_back"
+    decision: StepDecision = "go" if canary.quiet == "continue" else "roll_back"
     return StepVerdict(decision, (*verdict.reasons, reason), verdict.numbers)
 
 

@@ -17,7 +17,7 @@ from pandas import Series
 from mlops.core.arrays import Floats
 from mlops.core.evaluation import losses
 
-Decision = Literal["helped", "no difference", "harmed", "nothing changed"]
+Effect = Literal["helped", "no difference", "harmed", "nothing changed"]
 
 TOLERANCE = 0.005
 """A loss that is higher by no more than this share is as good: what gains less is not worth its cost."""
@@ -30,7 +30,7 @@ T95 = 2.093
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a retraining helped; losses are log losses in nats a row."""
 
-    decision: Decision
+    decision: Effect
     rows: int
     before: float | None
     """Of the old model in the windows that alarmed."""

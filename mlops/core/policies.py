@@ -13,7 +13,7 @@ from mlops.core.arrays import Floats
 from mlops.core.outcome import measure
 from mlops.core.refresh import Attempt, attempt, moved, reason, refresh_due, settled
 from mlops.core.rivals import Progress
-from mlops.core.stream import Window
+from mlops.core.stream import Span
 from mlops.core.trainer import Model, Trainer
 from mlops.core.training import TrainingError
 from mlops.core.verdict import Verdict, judge
@@ -30,7 +30,7 @@ class PolicyError(ValueError):
 class Moment:
     """All that is known when a window closes: its rows, its labels, and everything before it."""
 
-    window: Window
+    window: Span
     past: DataFrame
     """Typed, labelled rows up to the end of the window, in order."""
     probabilities: Floats
@@ -126,7 +126,7 @@ class Ours:
     """Of each refresh, oldest first."""
     waited: int = 0
     """Windows since the last training."""
-    small: list[tuple[str, Window, Floats]] = field(default_factory=list)
+    small: list[tuple[str, Span, Floats]] = field(default_factory=list)
     """Version, window and answers of the windows just before that had too few rows for a verdict."""
 
     def after(self, moment: Moment) -> Step:
@@ -203,7 +203,7 @@ def retrain(moment: Moment, verdict: str, alarm: bool = False) -> Step:
     return Step(verdict, alarm, True, model, model.seconds)
 
 
-def scheduled(name: str, windows: Sequence[Window]) -> Scheduled | None:
+def scheduled(name: str, windows: Sequence[Span]) -> Scheduled | None:
     """Make ``never``, ``always`` or ``every:N``; none for a policy that looks at the data.
 
     Raises:
@@ -218,13 +218,13 @@ def scheduled(name: str, windows: Sequence[Window]) -> Scheduled | None:
     raise PolicyError(f"there is no policy {name!r}; there are: {', '.join(NAMES)} (N windows)")
 
 
-def every(interval: int, windows: Sequence[Window]) -> Scheduled:
+def every(interval: int, windows: Sequence[Span]) -> Scheduled:
     """Retrain after every so many windows; 0: never. After the last window nothing is left to gain."""
     due = windows[interval - 1 : -1 : interval] if interval else ()
     return Scheduled(frozenset(window.number for window in due))
 
 
-def evenly(count: int, windows: Sequence[Window]) -> Scheduled:
+def evenly(count: int, windows: Sequence[Span]) -> Scheduled:
     """Spread so many retrainings evenly: the control that a trigger of as many must beat."""
     count = min(count, len(windows) - 1)
     ends = [round((step + 1) * len(windows) / (count + 1)) for step in range(count)]

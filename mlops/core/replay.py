@@ -12,7 +12,7 @@ import numpy as np
 
 from mlops.core.evaluation import losses
 from mlops.core.policies import Moment, Policy, Scheduled, Step, evenly
-from mlops.core.stream import Stream, StreamError, Window
+from mlops.core.stream import Span, Stream, StreamError
 from mlops.core.trainer import Model, Trainer
 from mlops.core.training import TrainingError
 from mlops.spec import ModelSpec
@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 """Told the policy, the windows done and how many there are."""
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
+class WindowResult(msgspec.Struct, frozen=True, kw_only=True):
     """One window under one policy; ``verdict`` is the policy's, ``none`` where it gives none."""
 
     window: int
@@ -63,7 +63,7 @@ class PolicyResult(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of the windows whose verdict asked for a retraining."""
     cpu_seconds: float
     """Of trainings and decisions; a fit that policies share counts for each of them."""
-    windows: tuple[Judged, ...]
+    windows: tuple[WindowResult, ...]
     delays: tuple[Delay, ...] = ()
     false_alarms: int | None = None
     """Alarms before the first known change; none where no change is known."""
@@ -147,10 +147,10 @@ def _decide(policy: Policy, moment: Moment, last: bool) -> tuple[Step, float]:
     return step, max(0.0, deciding) + step.training_seconds
 
 
-def _judged(moment: Moment, step: Step) -> Judged:
+def _judged(moment: Moment, step: Step) -> WindowResult:
     target, rows = moment.trainer.spec.data.target, moment.rows
     truth = rows[target.name].map({name: code for code, name in enumerate(target.classes)}).to_numpy()
-    return Judged(
+    return WindowResult(
         window=moment.window.number,
         name=moment.window.name,
         rows=len(rows),
@@ -164,7 +164,7 @@ def _judged(moment: Moment, step: Step) -> Judged:
     )
 
 
-def _summed(judged: Sequence[Judged], seconds: float) -> PolicyResult:
+def _summed(judged: Sequence[WindowResult], seconds: float) -> PolicyResult:
     rows = np.array([each.rows for each in judged], dtype=np.float64)
     return PolicyResult(
         accuracy=float(np.average([each.accuracy for each in judged], weights=rows)),
@@ -190,5 +190,5 @@ def _with_delays(result: PolicyResult, stream: Stream, changes: Sequence[int]) -
     return msgspec.structs.replace(result, delays=tuple(delays), false_alarms=false)
 
 
-def _window_of(row: int, windows: Sequence[Window]) -> int:
+def _window_of(row: int, windows: Sequence[Span]) -> int:
     return next((window.number for window in windows if row < window.stop), windows[-1].number)

@@ -29,7 +29,7 @@ class StreamError(ValueError):
 
 
 @dataclass(frozen=True)
-class Window:
+class Span:
     """Rows ``start`` to ``stop`` (excluded) of the past; ``number`` counts from 1 at its beginning."""
 
     number: int
@@ -48,12 +48,12 @@ class Stream:
     """Typed, labelled rows in the order of their time; the first windows only train the first model."""
 
     frame: DataFrame
-    windows: tuple[Window, ...]
+    windows: tuple[Span, ...]
     learnt: int
     """Windows that the first model learns from; all later ones are judged."""
 
     @property
-    def judged(self) -> tuple[Window, ...]:
+    def judged(self) -> tuple[Span, ...]:
         """The windows that every policy answers for."""
         return self.windows[self.learnt :]
 
@@ -101,30 +101,30 @@ def default_rows(rows: int) -> int:
     return max(FEWEST_ROWS, rows // MOST_WINDOWS)
 
 
-def _by_rows(frame: DataFrame, length: int) -> list[Window]:
+def _by_rows(frame: DataFrame, length: int) -> list[Span]:
     # A last part of a window is judged too, unless it is too small to say anything.
     starts = range(0, len(frame), length)
     ends = [min(start + length, len(frame)) for start in starts]
     if len(ends) > 1 and ends[-1] - starts[-1] < length / 2:
         ends = [*ends[:-2], ends[-1]]
     return [
-        Window(number, start, stop, f"rows {start + 1} to {stop}")
+        Span(number, start, stop, f"rows {start + 1} to {stop}")
         for number, (start, stop) in enumerate(zip(starts, ends, strict=False), 1)
     ]
 
 
-def _by_time(times: Series | None, length: timedelta, start: datetime) -> list[Window]:
+def _by_time(times: Series | None, length: timedelta, start: datetime) -> list[Span]:
     if times is None:
         raise StreamError(f"a window of {_shown(length)} needs times: name their column with --time")
     numbers = ((times - Timestamp(start)) // length).to_numpy()
     edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
     return [
-        Window(number, first, stop, f"{Timestamp(start) + int(numbers[first]) * length:%Y-%m-%dT%H%M}")
+        Span(number, first, stop, f"{Timestamp(start) + int(numbers[first]) * length:%Y-%m-%dT%H%M}")
         for number, (first, stop) in enumerate(pairwise(edges), 1)
     ]
 
 
-def _windows_of(learnt: Length, windows: Sequence[Window], times: Series | None) -> int:
+def _windows_of(learnt: Length, windows: Sequence[Span], times: Series | None) -> int:
     """Count the first windows that hold so much."""
     if isinstance(learnt, int):
         return next((at for at, window in enumerate(windows, 1) if window.stop >= learnt), len(windows))

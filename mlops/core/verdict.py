@@ -27,15 +27,15 @@ from mlops.core.sentences import drift_sentences, incident_sentence, loss_senten
 from mlops.core.verdict_page import markdown
 from mlops.spec import Drift
 
-__all__ = ["Decision", "Verdict", "judge", "markdown"]
+__all__ = ["Meaning", "Verdict", "judge", "markdown"]
 
-Decision = Literal["ok", "wait", "investigate", "retrain", "data_incident"]
+Meaning = Literal["ok", "wait", "investigate", "retrain", "data_incident"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a window means, why, and the numbers behind it."""
 
-    verdict: Decision
+    verdict: Meaning
     reasons: tuple[str, ...]
     version: str
     """Version of the model that answered."""
@@ -195,7 +195,7 @@ def _costs(found: Finding, policy: Drift) -> bool:
     return found.drifted and found.kind in {"loss", "surprise", "residual"} and found.statistic > policy.max_excess_loss
 
 
-def _persistence(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> tuple[Decision, str]:
+def _persistence(given: Verdict, policy: Drift, history: Sequence[Verdict]) -> tuple[Meaning, str]:
     """Retrain when enough recent windows of this version agree and the last retraining is long enough ago."""
     same = _same(given, history)[-policy.of :]
     worse = sum(past.worse for past in same)
@@ -247,5 +247,5 @@ def _since(given: Verdict, history: Sequence[Verdict]) -> Verdict:
     return msgspec.structs.replace(given, since=since)
 
 
-def _decide(given: Verdict, decision: Decision, *reasons: str, **changes: Any) -> Verdict:
+def _decide(given: Verdict, decision: Meaning, *reasons: str, **changes: Any) -> Verdict:
     return msgspec.structs.replace(given, verdict=decision, reasons=reasons, **changes)

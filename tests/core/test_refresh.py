@@ -7,7 +7,7 @@ import pytest
 from mlops.core.findings import Finding
 from mlops.core.outcome import Outcome, measure
 from mlops.core.refresh import Attempt, attempt, interval, moved, reason, refresh_due, settled, worth
-from mlops.core.verdict import Decision, Verdict
+from mlops.core.verdict import Meaning, Verdict
 from mlops.spec import Drift
 
 POLICY = Drift(refresh_windows=4, cooldown_windows=2)
@@ -22,7 +22,7 @@ OPEN = gained(0.0, moved=True)
 """Nothing gained beyond chance, nor shown to be no gain, while the inputs moved."""
 
 
-def newest(verdict: Decision = "ok", labelled: int = 500, columns: tuple[Finding, ...] = ()) -> Verdict:
+def newest(verdict: Meaning = "ok", labelled: int = 500, columns: tuple[Finding, ...] = ()) -> Verdict:
     return Verdict(verdict=verdict, reasons=(), version="1", rows=500, labelled=labelled, columns=columns)
 
 
@@ -56,7 +56,7 @@ def test_a_gain_that_is_shown_to_be_tiny_is_not_worth_a_training() -> None:
 
 
 @pytest.mark.parametrize("verdict", ["wait", "retrain", "data_incident"])
-def test_nothing_is_tried_on_rows_that_are_broken_few_or_alarming(verdict: Decision) -> None:
+def test_nothing_is_tried_on_rows_that_are_broken_few_or_alarming(verdict: Meaning) -> None:
     assert not refresh_due(POLICY, [], 9, newest(verdict))
     assert not refresh_due(POLICY, [], 9, newest(labelled=50))
     assert not refresh_due(POLICY, [], 9, msgspec.structs.replace(newest("investigate"), worse=True))

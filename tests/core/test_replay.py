@@ -12,7 +12,7 @@ from mlops.core.advice import advise, difference, rows, text
 from mlops.core.past import Asked, Past, prepare
 from mlops.core.policies import Moment, Ours, Policy, PolicyError, Step, evenly, every, scheduled
 from mlops.core.replay import PolicyResult, replay
-from mlops.core.stream import Window
+from mlops.core.stream import Span
 
 WINDOW = 300
 
@@ -168,8 +168,8 @@ def test_three_classes_and_numbers_as_labels_are_replayed() -> None:
     assert found["never"].accuracy > 0.8
 
 
-def _windows(count: int) -> list[Window]:
-    return [Window(at + 1, at, at + 1, "") for at in range(count)]
+def _windows(count: int) -> list[Span]:
+    return [Span(at + 1, at, at + 1, "") for at in range(count)]
 
 
 def test_even_spacing_spreads_over_the_windows() -> None:

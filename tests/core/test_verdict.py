@@ -9,7 +9,7 @@ from mlops.core import drift
 from mlops.core.arrays import Floats
 from mlops.core.findings import Finding
 from mlops.core.schema import Column, Schema, Target
-from mlops.core.verdict import Decision, Verdict, judge, markdown
+from mlops.core.verdict import Meaning, Verdict, judge, markdown
 from mlops.spec import Drift
 
 SCHEMA = Schema(columns=(Column("x", "number"), Column("town", "category")), target=Target("late", ("0", "1")))
@@ -39,7 +39,7 @@ def given(sampled: Sample, history: tuple[Verdict, ...] = (), policy: Drift = PO
     return judge(REFERENCE, *sampled, SCHEMA, policy, version, history)
 
 
-def past(verdict: Decision, worse: bool = False, version: str = "2") -> Verdict:
+def past(verdict: Meaning, worse: bool = False, version: str = "2") -> Verdict:
     tested = (Finding(column="late", kind="loss", statistic=0.0, effect=0.0),)
     return Verdict(
         verdict=verdict, reasons=(), version=version, rows=500, labelled=500, worse=worse, performance=tested
@@ -88,7 +88,7 @@ def test_no_rows_wait() -> None:
     ],
 )
 def test_a_worse_window_retrains_when_it_persists_and_no_retraining_is_recent(
-    history: tuple[Verdict, ...], expected: Decision
+    history: tuple[Verdict, ...], expected: Meaning
 ) -> None:
     verdict = given(FLIPPED, history=history)
     assert verdict.worse
@@ -155,7 +155,7 @@ def test_every_kind_of_incident_has_a_sentence(window: dict[str, float | None]) 
 
 @pytest.mark.parametrize(("mean", "expected"), [(1.0, "wait"), (0.5, "investigate")])
 @pytest.mark.parametrize("arrived", [0, 99])
-def test_without_labels_the_inputs_decide(mean: float, expected: Decision, arrived: int) -> None:
+def test_without_labels_the_inputs_decide(mean: float, expected: Meaning, arrived: int) -> None:
     window, probabilities, labels = sample(1000, seed=1, flip=0.5, mean=mean)
     verdict = given((window, probabilities, labels.where(labels.index < arrived)), history=(WORSE, WORSE))
     assert (verdict.verdict, verdict.labelled, verdict.worse) == (expected, arrived, False)

@@ -10,7 +10,7 @@ import pytest
 from mlops.core.drift import reference
 from mlops.core.findings import INCIDENTS, Finding, Kind
 from mlops.core.schema import Column, Schema, Target
-from mlops.core.verdict import Decision, Verdict, judge
+from mlops.core.verdict import Meaning, Verdict, judge
 from mlops.core.verdict_page import HEADLINES, SHOWN, changes, markdown
 from mlops.spec import Drift
 
@@ -19,7 +19,7 @@ NUMBERS = "<details><summary>All numbers</summary>"
 SCHEMA = Schema((Column("weight", "number"), Column("town", "category")), Target("late", ("no", "yes")))
 
 
-def verdict(decision: Decision, *columns: Finding, **more: Any) -> Verdict:
+def verdict(decision: Meaning, *columns: Finding, **more: Any) -> Verdict:
     return Verdict(verdict=decision, reasons=("Why.",), version="3", rows=500, labelled=400, columns=columns, **more)
 
 
@@ -45,8 +45,8 @@ def judged(flip: float = 0.0, labelled: bool = True, **change: Any) -> Verdict:
     return judge(known, now.assign(**change), answers, truth if labelled else None, SCHEMA, policy, "3")
 
 
-@pytest.mark.parametrize("decision", get_args(Decision))
-def test_the_headline_and_what_to_do_come_first(decision: Decision) -> None:
+@pytest.mark.parametrize("decision", get_args(Meaning))
+def test_the_headline_and_what_to_do_come_first(decision: Meaning) -> None:
     lines = markdown(verdict(decision), "iris, window 7").splitlines()
     assert lines[0] == f"# {decision.replace('_', ' ')}: iris, window 7"
     assert lines[2] == f"**{HEADLINES[decision]}**"
