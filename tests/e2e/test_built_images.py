@@ -163,7 +163,7 @@ PAGES = ("-m", "uvicorn", "--ws", "none", "--factory")
 SERVERS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "prefect": (("-m", "prefect", "server", "start"), "/", "<title>Prefect"),
     "mlflow": (("-m", "mlflow", "server", "--app-name", "mlops", "--workers", "1"), "/", "<title>MLflow"),
-    "reports": ((*PAGES, "deployments.pages.reports:create_app"), "/", "<title>"),
+    "reports": ((*PAGES, "deployments.pages.reports:create_app"), "/iris/reports/one.html", "a report"),
     "evidently": ((*PAGES, "deployments.pages.evidently:create_app"), "/", "<title>Evidently"),
 }
 """The servers of infra/bicep/modules/prefect.bicep: how each starts, and what its page says."""
@@ -174,7 +174,7 @@ def test_the_flows_image_shows_the_pages_of_the_servers(
     images: Images, flows_image: str, server: str, shared: Path, tmp_path: Path
 ) -> None:
     (words, path, says), port, log = SERVERS[server], free_port(), tmp_path / "server.log"
-    (store := shared / "store").mkdir()
+    FolderStore(store := shared / "store").put("iris/reports/one.html", b"<p>a report")
     give_to_image(shared)
     environment = {
         "MLOPS_STORE": "file:///store",
