@@ -266,6 +266,16 @@ def test_a_size_that_cannot_change_in_place_is_said_and_made_anew(
     assert larger.changes("iris", "prod") == ""
 
 
+def test_a_new_size_that_does_not_start_gives_way_to_the_one_before(
+    prod: Service, settings: Settings, twin: RunningTwin
+) -> None:
+    larger = AciServices(msgspec.structs.replace(settings, azure_scoring_memory=3.0))
+    twin.fail("crash in start", match=f"{GROUP}/scoring")
+    with pytest.raises(ReplacementFailed, match=r"ended at its start; the group from before .* is put back and answer"):
+        larger.ensure("iris", "prod")
+    assert answers(prod)
+
+
 @pytest.mark.parametrize("move", [False, True])
 def test_after_maintenance_by_the_platform_the_service_answers_at_its_name(
     move: bool, prod: Service, services: AciServices, twin: RunningTwin

@@ -181,6 +181,9 @@ class AciServices:
         before.volumes = failed.volumes
         became, deadline = "", time.monotonic() + BACK_SECONDS
         try:
+            if current and fixed(current) != fixed(before):
+                self._delete(model, environment)
+                deadline = time.monotonic() + BACK_SECONDS
             self._put(before, deadline)
         except (AzureError, ServiceError) as error:
             if not self._is_done(before, deadline):
