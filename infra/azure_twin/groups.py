@@ -190,12 +190,21 @@ class Group:
             **found,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             **self._twin.network(),
-            "IDENTITY_ENDPOINT": f"{self._twin.url}/identity/token",
-            "IDENTITY_HEADER": self._header,
+            **self._sign_in(),
             isolation.TWIN: str(self._twin.state),
             "AZURE_TWIN_ADDRESS": self.address,
             **certificate,
         }
+
+    def _sign_in(self) -> dict[str, str]:
+        """How a container asks for tokens: on Container Instances at the instance metadata service.
+
+        It is at 169.254.169.254 there, needs no variable, and this machine gives no container that address; where the
+        variable names another place, Azure's libraries ask that.
+        """
+        if self.rid.provider.lower() == "microsoft.containerinstance":
+            return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"{self._twin.url}/imds/{self._header}"}
+        return {"IDENTITY_ENDPOINT": f"{self._twin.url}/identity/token", "IDENTITY_HEADER": self._header}
 
 
 CRASH = "import sys; sys.exit('the container crashed as it started')"

@@ -93,7 +93,12 @@ class Entra:
 
 
 class ManagedIdentities:
-    """The endpoint that a container finds in ``IDENTITY_ENDPOINT``; its header says which container asks."""
+    """Where containers ask for tokens of their identities.
+
+    A container of Container Apps finds ``IDENTITY_ENDPOINT``, whose header says who asks. One of Container Instances
+    asks the instance metadata service, as https://learn.microsoft.com/en-us/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+    has it; here its address says who asks.
+    """
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
@@ -103,21 +108,48 @@ class ManagedIdentities:
         allowed = self._twin.identities.get(request.headers.get("x-identity-header", ""))
         if allowed is None:
             return JSONResponse({"statusCode": 401, "message": "the identity header is wrong"}, 401)
-        wanted = request.query_params.get("client_id") or request.query_params.get("mi_res_id", "")
-        principals = [
-            each for each in allowed if not wanted or wanted.lower() in (each.client_id, each.resource.lower())
-        ]
-        if not principals:
+        principal = _named(allowed, request)
+        if principal is None:
             message = (
                 "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
             )
             return JSONResponse({"statusCode": 400, "message": message}, 400)
-        principal = principals[0]
+        found = self._issue(principal, request)
+        return JSONResponse({key: each for key, each in found.items() if key not in ("expires_in", "not_before")})
+
+    async def metadata(self, request: Request) -> Response:
+        """The same of the instance metadata service, which asks for the header ``Metadata``."""
+        allowed = self._twin.identities.get(request.path_params["header"])
+        if allowed is None:
+            return JSONResponse({"error": "not_found", "error_description": "there is no such container"}, 404)
+        if request.headers.get("metadata", "").lower() != "true":
+            shown = {"error": "bad_request_102", "error_description": "Required metadata header not specified"}
+            return JSONResponse(shown, 400)
+        principal = _named(allowed, request)
+        if principal is None:
+            return JSONResponse({"error": "invalid_request", "error_description": "Identity not found"}, 400)
+        return JSONResponse(self._issue(principal, request))
+
+    def _issue(self, principal: Principal, request: Request) -> dict[str, str]:
         resource = request.query_params.get("resource", "")
         answer = self._twin.tokens.issue(resource, principal.client_id, principal.object_id)
-        expires = self._twin.tokens.read(answer["access_token"])["exp"]
-        shown = {"expires_on": str(expires), "resource": resource, "client_id": principal.client_id}
-        return JSONResponse({"access_token": answer["access_token"], "token_type": "Bearer"} | shown)
+        claims = self._twin.tokens.read(answer["access_token"])
+        return {
+            "access_token": answer["access_token"],
+            "client_id": principal.client_id,
+            "expires_in": str(answer["expires_in"]),
+            "expires_on": str(claims["exp"]),
+            "not_before": str(claims["nbf"]),
+            "resource": resource,
+            "token_type": "Bearer",
+        }
+
+
+def _named(allowed: list[Principal], request: Request) -> Principal | None:
+    """The identity that a request names by its client or resource; the first one when it names none."""
+    names = (request.query_params.get(each, "").lower() for each in ("client_id", "mi_res_id", "msi_res_id"))
+    wanted = next(filter(None, names), "")
+    return next((each for each in allowed if wanted in ("", each.client_id, each.resource.lower())), None)
 
 
 def _claims(assertion: str) -> dict[str, Any]:
@@ -153,4 +185,6 @@ def install(twin: Twin) -> None:
     ]
     for host in ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com"):
         twin.hosts.add(host, Starlette(routes=routes))
-    twin.plain.append(Route("/identity/token", ManagedIdentities(twin).token))
+    identities = ManagedIdentities(twin)
+    twin.plain.append(Route("/identity/token", identities.token))
+    twin.plain.append(Route("/imds/{header}/metadata/identity/oauth2/token", identities.metadata))

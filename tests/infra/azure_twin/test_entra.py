@@ -16,7 +16,7 @@ from azure.identity import (
 )
 from azure.mgmt.resource import ResourceManagementClient
 
-from tests.infra.twin import RunningTwin
+from tests.infra.twin import GROUP, RunningTwin
 
 SCOPE = "https://management.azure.com/.default"
 
@@ -99,3 +99,54 @@ def test_the_identity_endpoint_knows_who_asks(azure_twin: RunningTwin, monkeypat
     monkeypatch.setenv("IDENTITY_HEADER", "not of a container")
     with pytest.raises(ClientAuthenticationError):
         ManagedIdentityCredential().get_token(SCOPE)
+
+
+SIGN_IN = """\
+import os, jwt
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+assert "IDENTITY_ENDPOINT" not in os.environ
+named = ManagedIdentityCredential(client_id=os.environ["ID"])
+for each in (ManagedIdentityCredential(), DefaultAzureCredential(), named):
+    token = each.get_token("https://management.azure.com/.default").token
+    print(jwt.decode(token, options={"verify_signature": False})["appid"], flush=True)
+print(os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"], flush=True)
+import time; time.sleep(600)
+"""
+
+
+def test_a_container_group_asks_the_instance_metadata_service(azure_twin: RunningTwin) -> None:
+    base = f"/subscriptions/{azure_twin.subscription}/resourceGroups/{GROUP}"
+    azure_twin.arm("PUT", base, "2021-04-01", {"location": "westeurope"})
+    identity = f"{base}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/mine"
+    client = azure_twin.arm("PUT", identity, "2023-01-31", {"location": "westeurope"}).json()["properties"]["clientId"]
+    group = f"{base}/providers/Microsoft.ContainerInstance/containerGroups/asks"
+    container = {
+        "image": "python:3.11-slim",
+        "command": ["python", "-c", SIGN_IN],
+        "environmentVariables": [{"name": "ID", "value": client}],
+        "resources": {"requests": {"cpu": 1, "memoryInGB": 1}},
+    }
+    properties = {
+        "containers": [{"name": "main", "properties": container}],
+        "osType": "Linux",
+        "restartPolicy": "Never",
+    }
+    identities = {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}
+    body = {"location": "westeurope", "identity": identities, "properties": properties}
+    azure_twin.arm("PUT", group, "2023-05-01", body)
+
+    def log() -> list[str]:
+        found = azure_twin.arm("GET", f"{group}/containers/main/logs", "2023-05-01").json()["content"]
+        return str(found).split()
+
+    azure_twin.wait_for(lambda: len(log()) >= 4)
+    *clients, service = log()
+    assert clients == [client] * 3
+    url = f"{service}/metadata/identity/oauth2/token"
+    told = {"params": {"resource": SCOPE, "api-version": "2018-02-01"}, "trust_env": False}
+    assert httpx.get(url, **told).json()["error_description"] == "Required metadata header not specified"  # type: ignore[arg-type]
+    for name, value in (("client_id", client), ("msi_res_id", identity), ("mi_res_id", identity)):
+        for wanted, status in ((value, 200), ("another", 400)):
+            answer = httpx.get(f"{url}?{name}={wanted}", headers={"Metadata": "true"}, trust_env=False)
+            assert answer.status_code == status
+    assert answer.json() == {"error": "invalid_request", "error_description": "Identity not found"}
