@@ -82,7 +82,7 @@ class Gateway:
         Raises:
             GatewayError: Azure refuses, or it is not so in time.
         """
-        deadline = time.monotonic() + SWITCH_SECONDS
+        deadline, host = time.monotonic() + SWITCH_SECONDS, host.lower()
         self._settled(deadline)
         while True:
             health = self._health(pool, deadline)

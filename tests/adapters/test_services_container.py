@@ -65,12 +65,14 @@ def test_names_are_those_that_the_image_and_the_store_read() -> None:
     assert container.STORE_SECRETS == (store_blob.CONNECTION_STRING_FILE, store_blob.SAS_FILE)
 
 
-@pytest.mark.parametrize(("limit", "size"), [("", config.Limits().body), ("65536", 65536)])
+@pytest.mark.parametrize(
+    ("limit", "size"), [(None, config.Limits().body), (" ", config.Limits().body), ("65536", 65536)]
+)
 def test_the_ingress_of_aks_takes_what_the_service_takes(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, size: int
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str | None, size: int
 ) -> None:
-    if limit:
+    if limit is not None:
         monkeypatch.setenv("MLOPS_SCORING_LIMIT_BODY", limit)
     manifests = aks_manifests.build_manifests(settings, "iris", "uat", container.limits(), {})
     (ingress,) = [each for each in manifests if each["kind"] == "Ingress"]
-    assert ingress["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/proxy-body-size": str(size)}
+    assert ingress["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/proxy-body-size": str(size + 65536)}

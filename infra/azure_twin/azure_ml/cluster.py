@@ -110,6 +110,8 @@ class Scheduler:
         # Not before its processes have ended, which those of the next attempt would be ended with.
         if run.status == "Preparing":
             self._spawn(self._queue_later(workspace, cluster, run))
+        elif run.status == "CancelRequested":  # Meanwhile.
+            run.status, run.ended = "Canceled", now()
         if not run.preemptions or run.status in ENDED:  # A pre-empted node is gone; another one keeps idling.
             cluster.idle.append(time.monotonic())
         self.wake(workspace, cluster)

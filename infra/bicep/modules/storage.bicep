@@ -24,7 +24,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   name: 'default'
   properties: {
     isVersioningEnabled: true
-    deleteRetentionPolicy: { enabled: true, days: 14 }
+    deleteRetentionPolicy: { enabled: true, days: 30 } // Of versions, too, once the policy below has deleted them.
     containerDeleteRetentionPolicy: { enabled: true, days: 14 }
   }
 }
@@ -37,7 +37,7 @@ resource expiry 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01
     policy: {
       rules: [
         {
-          name: 'earlier-versions'
+          name: 'earlier-versions' // Counted from when each was written, and not from when the next one was.
           type: 'Lifecycle'
           definition: {
             filters: { blobTypes: ['blockBlob'] }
@@ -45,7 +45,7 @@ resource expiry 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01
           }
         }
         {
-          name: 'results-of-tasks' // No run is suspended for so long.
+          name: 'results-of-tasks' // A run that is suspended for longer repeats its steps.
           type: 'Lifecycle'
           definition: {
             filters: { blobTypes: ['blockBlob'], prefixMatch: ['mlops/.prefect/'] }

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.core.polling import LROPoller
 from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 from azure.mgmt.containerinstance import models as aci
@@ -106,7 +106,7 @@ class AciServices:
     def logs(self, model: str, environment: str, lines: int = 200) -> str:
         try:
             content = self._client.containers.list_logs(*self._place(model, environment), SCORING, tail=lines).content
-        except HttpResponseError:  # No group, or no container that ever ran.
+        except AzureError:  # No group, no container that ever ran, or Azure cannot be asked.
             return ""
         return "\n".join((content or "").splitlines()[-lines:])
 
@@ -159,7 +159,7 @@ class AciServices:
 
     def _is_done(self, wanted: aci.ContainerGroup, deadline: float) -> bool:
         """Whether the group is as wanted, once Azure is done with it: the answer that says so may have been lost."""
-        with suppress(ServiceError):  # It is still under way.
+        with suppress(ServiceError, AzureError):  # It is still under way, or Azure cannot be asked.
             current = self._settled(tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT], deadline)
             if current is not None and digest_of(current) == digest_of(wanted):
                 return bool(current.provisioning_state == "Succeeded")
@@ -174,8 +174,9 @@ class AciServices:
         image = image_of(before)
         try:
             current = self._settled(model, environment)
-        except ServiceError as error:  # To try again would make the group that failed the one from before.
-            return f"the group from before ({image}) could not be put back: {error}"
+        except (AzureError, ServiceError) as error:
+            # To try again would make the group that failed the one from before.
+            return f"the group from before ({image}) could not be put back: {_said(error)}"
         if current and digest_of(current) == digest_of(before):
             return ""
         before.volumes = failed.volumes
@@ -207,7 +208,13 @@ class AciServices:
         """
         model, environment = tags_of(wanted)[MODEL], tags_of(wanted)[ENVIRONMENT]
         while not self._answers_until(0, model, environment):
-            found = self._find(model, environment)
+            try:
+                found = self._find(model, environment)
+            except AzureError:  # To give up now would forget the group from before, which another try does not know.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+                continue
             ended = found is None or (started and has_ended(found))
             if ended or time.monotonic() > deadline:
                 how = "ended at its start" if ended else f"did not answer in {START_SECONDS:g} s"

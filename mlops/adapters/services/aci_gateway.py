@@ -32,6 +32,8 @@ class GatewayServices:
             logger.warning("%s-%s: %s", model, environment, change)
             slot = _other(live)
             if self._exists(model, environment, slot):  # A try that ended in its switch may have left what answers.
+                with _translated():  # It is made up for, if the gateway's update failed.
+                    self._gateway.switch(f"{model}-{environment}", host_name(self._settings, model, environment, live))
                 self._confirm(model, environment, live, healthy=False)
         self._slots[slot].ensure(model, environment)
         with _translated():

@@ -17,6 +17,8 @@ MODEL, ENVIRONMENT = "mlops.model", "mlops.environment"
 OWNED = "app.kubernetes.io/managed-by=mlops-loop,app.kubernetes.io/component=scoring"
 BODY_BYTES = 8 * 1024 * 1024
 """The largest request that a service takes unless its limits say otherwise."""
+BODY_MARGIN = 64 * 1024
+"""By how much more passes the ingress, so that it is mostly the service that refuses, with the reason in JSON."""
 SECRETS_FOLDER = "/etc/mlops/secrets"
 """Not below /run: the webhook of workload identity mounts its token at /var/run, which is the same, and nothing can be
 mounted into a Secret."""
@@ -53,7 +55,7 @@ def build_manifests(
         max_replicas=max(settings.kubernetes_min_replicas, settings.kubernetes_max_replicas),
         ingress_class=settings.kubernetes_ingress_class,
         host=host_name(settings, model, environment),
-        body_bytes=limits.get(f"{LIMITS}BODY", str(BODY_BYTES)),
+        body_bytes=int(limits.get(f"{LIMITS}BODY", "").strip() or BODY_BYTES) + BODY_MARGIN,
         tls_secret=settings.kubernetes_tls_secret,
     )
     objects: list[Manifest] = [_secret(name, secrets), *yaml.safe_load_all(filled)]

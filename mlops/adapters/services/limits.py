@@ -11,8 +11,8 @@ BACK_SECONDS = 180.0
 SWITCH_SECONDS = 600.0
 """Azure takes minutes to update a gateway; it answers by its old backends until then. As long again is waited for the
 gateway's own word that it leads there."""
-ENSURE_SECONDS = 2 * SETTLE_SECONDS + 3 * DELETE_SECONDS + START_SECONDS + BACK_SECONDS + 3 * SWITCH_SECONDS
+ENSURE_SECONDS = 2 * SETTLE_SECONDS + 3 * DELETE_SECONDS + START_SECONDS + BACK_SECONDS + 4 * SWITCH_SECONDS
 """The longest that ``ensure`` takes, of whichever services: the group from before is deleted for a new one, which does
-not answer and is deleted for it again; behind a gateway that waits for an earlier switch, then for its own, and for the
-word, and then deletes the other group.
+not answer and is deleted for it again; behind a gateway that makes up for an earlier switch and
+waits for the word, then for its own switch and word, and then deletes the other group.
 """

@@ -1,5 +1,6 @@
 """The Bicep files: parsed, their resources held against Azure's published types, their modules against each other."""
 
+import fnmatch
 import json
 import re
 import subprocess
@@ -219,14 +220,25 @@ def test_roles_are_assigned_in_one_file_and_none_is_an_owners() -> None:
 
 
 def test_scoring_services_write_to_the_log_of_predictions_alone() -> None:
-    """The condition covers every way of writing that the role has, and admits the folders of the log."""
+    """The condition covers every way of writing that the role has, and admits keys of the log and no other."""
     known = json.loads((ROOT / "infra/azure_twin/builtin_roles.json").read_bytes())["roles"]
     role = known[roles()["role"]["value"]["blobDataContributor"]]
-    told = str(roles()["scoringWrites"]["value"])
+    told = (BICEP / "modules/scoring-writes.txt").read_text("utf-8")
     writes = {each for each in role["dataActions"] if not each.endswith("/read")}
     assert set(re.findall(r"!\(ActionMatches\{'([^']+)'\}\)", told)) == writes
-    assert re.findall(r"StringLike '([^']+)'", told) == ["*/predictions/*", "*/feedback/*"]
     assert told.count("(") == told.count(")")
+
+    def admits(key: str) -> bool:
+        patterns = {kind: re.findall(rf"{kind} '([^']+)'", told) for kind in ("StringLike", "StringNotLike")}
+        like = {kind: [fnmatch.fnmatchcase(key, each) for each in found] for kind, found in patterns.items()}
+        return any(like["StringLike"]) and not any(like["StringNotLike"])
+
+    logged = [f"{kind}/date=2026-03-01/prod-1.parquet" for kind in ("predictions", "feedback")]
+    assert all(admits(f"{model}/{key}") for key in logged for model in ("iris", "ledger"))
+    design = ("bundles", "landing", "ledger/gate", "quarantine", "reports", "serving", "snapshots/parts")
+    for folder in design:
+        assert not any(admits(f"iris/{folder}/{key}") for key in ("x.json", *logged)), folder
+    assert not any(admits(f".prefect/{key}") for key in ("x", *logged))
 
 
 def test_the_documentation_lists_every_role() -> None:
