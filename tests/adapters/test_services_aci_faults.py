@@ -4,6 +4,7 @@ The table "Releases to Container Instances" in docs/azure-twin.md has a row for 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import msgspec
@@ -150,6 +151,26 @@ def test_an_image_that_crashes_at_its_start_gives_way_to_the_one_before(
     assert image(twin) == "mlops-scoring:1"
     assert newer.ensure("iris", "prod").status == "running"
     assert image(twin) == "mlops-scoring:2"
+
+
+def test_an_image_that_crashes_while_azure_cannot_be_asked_gives_way_to_the_one_before(
+    prod: Service, newer: AciServices, twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To give up at the first question that is not answered would forget what is to be put back."""
+    twin.fail("crash in start", match=f"{GROUP}/scoring")
+    put, cut = AciServices._put, [8]  # Each question is tried four times by the SDK.
+
+    def put_and_cut(self: AciServices, *arguments: Any, **how: Any) -> None:
+        put(self, *arguments, **how)
+        if cut:
+            twin.fail("network cut", match=GROUP, method="GET", times=cut.pop())
+
+    monkeypatch.setattr(AciServices, "_put", put_and_cut)
+    with pytest.raises(ReplacementFailed, match=r"ended at its start; the group from before .* is put back and answer"):
+        newer.ensure("iris", "prod")
+    assert not twin.waiting()
+    assert answers(prod)
+    assert image(twin) == "mlops-scoring:1"
 
 
 def test_an_image_that_is_pulled_for_too_long_gives_way_to_the_one_before(
