@@ -32,7 +32,7 @@ def lost_runs(silent: timedelta = SILENT) -> "AutomationCore":
     )
 
 
-def runs_that_never_started(within: timedelta = STARTS_WITHIN) -> "AutomationCore":
+def runs_that_never_started(within: timedelta = STARTS_WITHIN, pool: str = "operations") -> "AutomationCore":
     """A run whose worker died before it started anything has no process; it would hold a slot of the pool for ever.
 
     The pool of training is left out: its runs wait for a node as long as the job's variables say, and its worker takes
@@ -40,12 +40,12 @@ def runs_that_never_started(within: timedelta = STARTS_WITHIN) -> "AutomationCor
     """
     return _crashes(
         "mark flow runs that never started as crashed",
-        f"Pending in the pool of operations for {within.total_seconds() / 60:g} minutes.",
+        f"Pending in the pool {pool} for {within.total_seconds() / 60:g} minutes.",
         f"It did not start within {within.total_seconds() / 60:g} minutes: its worker is gone, or was when it took it.",
         after="Pending",
         expect=("Running", "Cancelling", *ENDS, *(state for state in WAITS if state != "Pending")),
         within=within,
-        pool="operations",
+        pool=pool,
     )
 
 

@@ -52,11 +52,10 @@ def test_a_silent_run_and_one_that_never_started_are_crashed_and_those_that_wait
     prefect_server: PrefectServer,
 ) -> None:
     server = prefect_server
-    for pool in ("operations", "slow"):
-        if not server.api.get(f"/work_pools/{pool}").is_success:
-            server.post("/work_pools/", name=pool, type="process")
-    elsewhere, here = (server.deploy("flows/release.py:release", pool, ROOT) for pool in ("slow", "operations"))
-    wanted = automations.lost_runs(SILENT), automations.runs_that_never_started(SILENT)
+    for pool in ("watched", "unwatched"):  # Without workers, and no pools of other tests.
+        server.post("/work_pools/", name=pool, type="process")
+    elsewhere, here = (server.deploy("flows/release.py:release", pool, ROOT) for pool in ("unwatched", "watched"))
+    wanted = automations.lost_runs(SILENT), automations.runs_that_never_started(SILENT, pool="watched")
     asyncio.run(automations.ensure(*wanted))
     try:
         silent = run_in(server, elsewhere, "Running")
