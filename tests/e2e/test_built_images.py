@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -23,6 +24,7 @@ from mlops.core.serving import Served, ServingState, state_key
 from mlops.spec import load as load_spec
 from tests.e2e.images import ROOT, Images, obstacle
 from tests.e2e.iris import make_bundle
+from tests.infra.bicep.evaluate import Deployment
 from tests.infra.prefect_server import PrefectServer
 from tests.ports import free_port
 from tests.waiting import becomes_ready, eventually
@@ -159,21 +161,33 @@ def test_the_flows_image_runs_a_deployment_as_a_container_of_a_pool_does(
     assert snapshots.manifest(latest).rows == 150
 
 
-PAGES = ("-m", "uvicorn", "--ws", "none", "--factory")
-SERVERS: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "prefect": (("-m", "prefect", "server", "start"), "/", "<title>Prefect"),
-    "mlflow": (("-m", "mlflow", "server", "--app-name", "mlops", "--workers", "1"), "/", "<title>MLflow"),
-    "reports": ((*PAGES, "deployments.pages.reports:create_app"), "/iris/reports/one.html", "a report"),
-    "evidently": ((*PAGES, "deployments.pages.evidently:create_app"), "/", "<title>Evidently"),
+SERVERS = {
+    "prefect": ("/", "<title>Prefect"),
+    "mlflow": ("/", "<title>MLflow"),
+    "reports": ("/iris/reports/one.html", "a report"),
+    "evidently": ("/", "<title>Evidently"),
 }
-"""The servers of infra/bicep/modules/prefect.bicep: how each starts, and what its page says."""
+"""Of infra/bicep: a page of each, and what it says."""
+
+
+def command_of(server: str, port: int) -> list[str]:
+    """How infra/bicep starts a server, here on loopback and another port."""
+    names = ("name", "location", "appsId", "domain", "registry", "vaultUri", "databasesVaultUri", "storageName")
+    given: dict[str, Any] = dict.fromkeys((*names, "imageTag", "deployed"), "mlops")
+    for name in ("ids", "clients"):
+        given[name] = {"server": "", "worker": ""}
+    file = ROOT / "infra/bicep/modules/prefect.bicep"
+    modules = Deployment(file, given | {"tags": {}, "servers": 1, "workers": "none"}).modules
+    (command,) = [told["command"] for _, told in modules if told["name"] == f"mlops-{server}"]
+    told = {"--host": "127.0.0.1", "--port": str(port)}
+    return [told.get(before, word) for before, word in zip(("", *command), command, strict=False)]
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_flows_image_shows_the_pages_of_the_servers(
     images: Images, flows_image: str, server: str, shared: Path, tmp_path: Path
 ) -> None:
-    (words, path, says), port, log = SERVERS[server], free_port(), tmp_path / "server.log"
+    (path, says), port, log = SERVERS[server], free_port(), tmp_path / "server.log"
     FolderStore(store := shared / "store").put("iris/reports/one.html", b"<p>a report")
     give_to_image(shared)
     environment = {
@@ -184,8 +198,9 @@ def test_the_flows_image_shows_the_pages_of_the_servers(
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     with images.container(flows_image) as container:
-        told = ("python", *words, "--host", "127.0.0.1", "--port", str(port))
-        process = container.start(*told, volumes={store: "/store"}, environment=environment, log=log)
+        process = container.start(
+            *command_of(server, port), volumes={store: "/store"}, environment=environment, log=log
+        )
         with httpx.Client(trust_env=False, timeout=20, auth=("mlops", "a-password-of-tests")) as client:
 
             def page() -> str:
