@@ -89,7 +89,10 @@ class Iris:
         last = [e for e in entries if e.decision == "released" or e.kind == "rollback"][-1]
         assert last.numbers["version"] == version
         url = self.context.services.describe("iris", "prod").url
-        assert httpx.get(f"{url}/readyz", trust_env=False).json()["generation"] == state.generation
+        # The service looks for a new state every second or so.
+        self.stack.wait(
+            lambda: httpx.get(f"{url}/readyz", trust_env=False).json()["generation"] == state.generation, seconds=20
+        )
 
     @contextmanager
     def by_hand(self, flow: str, *arguments: str) -> Iterator["ByHand"]:
