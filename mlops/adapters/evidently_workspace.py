@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ COLUMNS_SHOWN = 20
 """Most columns whose drift is drawn; more lines cannot be told apart."""
 PROJECT_FILES = ("dashboard.json", "metadata.json")
 """Of a project; Evidently sees it by the last one."""
+WATCHED_SECONDS = 1.0
+"""After which a folder that was made is watched by Evidently."""
 
 
 def project_id(model: str) -> UUID:
@@ -95,6 +98,8 @@ class Mirror:
         self._folder = folder
         self._models = list(models)
         self._fetched: set[str] = set()
+        self._unwatched: list[Path] = []
+        self._since = 0.0
 
     def fetch(self) -> None:
         """Fetch what is new; a dashboard that is here already stays as a person changed it.
@@ -102,11 +107,16 @@ class Mirror:
         Raises:
             StoreError: the store cannot be read; what was fetched by then is here.
         """
+        if self._unwatched and time.monotonic() > self._since + WATCHED_SECONDS:
+            for file in self._unwatched:
+                self._write(file, file.read_bytes())
+            self._unwatched = []
         for model in self._models:
             new = [key for key in self._store.list(f"{_home(model)}/runs/") if key not in self._fetched]
             if not new:
                 continue
             home = self._folder / str(project_id(model))
+            made = not (home / "snapshots").is_dir()
             (home / "snapshots").mkdir(parents=True, exist_ok=True)
             for name in PROJECT_FILES:
                 if not (home / name).is_file():
@@ -116,6 +126,10 @@ class Mirror:
                     name = key.rpartition("/")[2].partition(".")[0]
                     self._write(home / "snapshots" / f"{name}.json", self._store.get(key))
                 self._fetched.add(key)
+            if made:
+                # Evidently watches a new folder a moment after it was made: what came earlier comes once more, later.
+                self._unwatched += [home / PROJECT_FILES[-1], *sorted((home / "snapshots").glob("*.json"))]
+                self._since = time.monotonic()
 
     def _write(self, file: Path, content: bytes) -> None:
         # Not in the folder: Evidently watches it for new files, and would take this for a file of another name.

@@ -80,6 +80,26 @@ def test_a_run_that_is_published_again_with_more_replaces_itself(store: FolderSt
     assert workspace.get_run(project, found).tags == ["ok"]
 
 
+def test_what_came_with_a_new_folder_comes_once_more_when_evidently_watches_it(
+    store: FolderStore, folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = evidently_workspace.Mirror(store, folder, MODELS)
+    evidently_workspace.publish(store, "iris", TWO, "first", run)
+
+    def files() -> dict[str, int]:
+        """By name, what tells a file from the one before it."""
+        mirror.fetch()
+        return {file.name: file.stat().st_mtime_ns for file in folder.rglob("*.json") if file.name != "dashboard.json"}
+
+    came = files()
+    assert files() == came, "too early"
+    monkeypatch.setattr(evidently_workspace, "WATCHED_SECONDS", 0.0)
+    again = files()
+    assert again.keys() == came.keys()
+    assert all(again[name] > came[name] for name in came)
+    assert files() == again, "once"
+
+
 def test_what_was_fetched_is_not_read_again(
     store: FolderStore, folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
