@@ -41,7 +41,7 @@ def runs_that_never_started(within: timedelta = STARTS_WITHIN, pool: str = "oper
     return _crashes(
         "mark flow runs that never started as crashed",
         f"Pending in the pool {pool} for {within.total_seconds() / 60:g} minutes.",
-        f"It did not start within {within.total_seconds() / 60:g} minutes: its worker is gone, or was when it took it.",
+        f"It did not start within {within.total_seconds() / 60:g} minutes: the worker that took it is gone.",
         after="Pending",
         expect=("Running", "Cancelling", *ENDS, *(state for state in WAITS if state != "Pending")),
         within=within,

@@ -110,16 +110,22 @@ def test_a_switch_that_fails_leaves_the_old_group_and_is_made_up_for(
     assert (backends(settings, "iris-prod"), azure_twin.groups()) == ([slot("b")], ["mlops-iris-prod-b"])
 
 
+def cut_short_in_its_switch(settings: Settings, twin: RunningTwin, patch: pytest.MonkeyPatch) -> GatewayServices:
+    """Services whose change to a second image waited a second for the gateway, which takes eight."""
+    newer = GatewayServices(msgspec.structs.replace(settings, azure_scoring_image="mlops-scoring:2"))
+    twin.fail("slow gateway", seconds=8)
+    patch.setattr(azure_gateway, "SWITCH_SECONDS", 1.0)
+    with pytest.raises(ServiceError, match="still being updated after 1 s; Azure goes on with it"):
+        newer.ensure("iris", "prod")
+    return newer
+
+
 def test_a_switch_that_takes_longer_than_its_time_is_waited_for_before_the_old_group_goes(
     services: GatewayServices, settings: Settings, azure_twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.ensure("iris", "prod")
-    newer = GatewayServices(msgspec.structs.replace(settings, azure_scoring_image="mlops-scoring:2"))
-    azure_twin.fail("slow gateway", seconds=8)
     with monkeypatch.context() as patched:
-        patched.setattr(azure_gateway, "SWITCH_SECONDS", 1.0)
-        with pytest.raises(ServiceError, match="still being updated after 1 s; Azure goes on with it"):
-            newer.ensure("iris", "prod")
+        newer = cut_short_in_its_switch(settings, azure_twin, patched)
     assert (backends(settings, "iris-prod"), leads(settings, "iris-prod")) == ([slot("b")], slot("a"))
     asked = []
     with ThreadPoolExecutor() as threads:
@@ -136,15 +142,10 @@ def test_a_group_that_may_still_answer_is_not_replaced_by_a_third_image(
     services: GatewayServices, settings: Settings, azure_twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.ensure("iris", "prod")
-    newer = GatewayServices(msgspec.structs.replace(settings, azure_scoring_image="mlops-scoring:2"))
-    azure_twin.fail("slow gateway", seconds=8)
-    with monkeypatch.context() as patched:
-        patched.setattr(azure_gateway, "SWITCH_SECONDS", 1.0)
-        with pytest.raises(ServiceError, match="still being updated"):
-            newer.ensure("iris", "prod")
-        azure_twin.control.delete("/twin/exchanges")
-        with pytest.raises(ServiceError, match="still being updated"):
-            services.ensure("iris", "prod")  # The first image again, while the gateway is on its way to the second.
+    cut_short_in_its_switch(settings, azure_twin, monkeypatch)
+    azure_twin.control.delete("/twin/exchanges")
+    with pytest.raises(ServiceError, match="still being updated"):
+        services.ensure("iris", "prod")  # The first image again, while the gateway is on its way to the second.
     assert azure_twin.exchanges("PUT") == []
 
 

@@ -1,7 +1,6 @@
 """The installation's automations on a Prefect server: they end what nobody works on, and nothing that waits."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,7 +68,9 @@ def test_a_silent_run_and_one_that_never_started_are_crashed_and_those_that_wait
         started = run_in(server, here, "Pending", "Running")
         assert "No heartbeat" in server.wait(silent, "CRASHED")["message"]
         assert "It did not start within" in server.wait(abandoned, "CRASHED")["message"]
-        time.sleep(SILENT.total_seconds())  # What shall not happen has had the time to.
+        later = run_in(server, elsewhere, "Running")
+        beat(server, later)
+        server.wait(later, "CRASHED")  # So the others had the time to be crashed, too.
         found = [server.state(run)["name"] for run in (preempted, queued, started)]
         assert found == ["AwaitingRetry", "Pending", "Running"]
     finally:
