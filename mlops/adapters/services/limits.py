@@ -4,8 +4,8 @@ SETTLE_SECONDS = 120.0
 """Until a change of the group that is under way is over: nothing can be asked of the group before that."""
 DELETE_SECONDS = 120.0
 START_SECONDS = 300.0
-"""From the request that makes or replaces a group until it answers. Azure mostly needs one or two minutes to pull the
-image, start the containers and get the first certificate, and up to five where pulling is slow."""
+"""From the request that makes or replaces a group until it answers: pulling the image, starting the containers, the
+first certificate. An estimate, measured on no subscription; a service that is slower is put back and said to be."""
 BACK_SECONDS = 180.0
 """The same for the group that is put back: its image was pulled before, though perhaps on another host."""
 SWITCH_SECONDS = 600.0
