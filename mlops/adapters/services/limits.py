@@ -5,7 +5,7 @@ SETTLE_SECONDS = 120.0
 DELETE_SECONDS = 120.0
 START_SECONDS = 300.0
 """From the request that makes or replaces a group until it answers: pulling the image, starting the containers, the
-first certificate. An estimate, measured on no subscription; a service that is slower is put back and said to be."""
+first certificate. An estimate, measured on no subscription; a service that is slower is put back and said to be so."""
 BACK_SECONDS = 180.0
 """The same for the group that is put back: its image was pulled before, though perhaps on another host."""
 SWITCH_SECONDS = 600.0
